@@ -1,0 +1,43 @@
+# kudev: see README.md. Everything that a target needs beyond Go, it installs from Debian's packages.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+export CGO_ENABLED = 0
+
+# What the tests of layers 2 to 4 use. apt-get runs only when one of them is missing.
+PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2
+
+.PHONY: all build demo test-unit test test-long lint bench cross packages clean
+
+all: build
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o kudev ./cmd/kudev
+
+# The program must build wherever Linux does: a port that breaks is found here.
+cross:
+	for arch in arm64 arm riscv64; do GOOS=linux GOARCH=$$arch $(GO) build -o /dev/null ./cmd/kudev && echo "builds for $$arch" || exit 1; done
+
+packages:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
+
+# Layer 1: fake trees, no privileges, seconds.
+test-unit:
+	$(GO) vet ./...
+	$(GO) test ./...
+
+# Layers 1 to 4: also the kernel's own netlink in network namespaces, guests, and the peers. Needs root.
+test: packages lint cross
+	CGO_ENABLED=1 $(GO) test -race ./...
+	$(GO) test -tags system -p 1 -timeout 28m ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags system ./...
+
+clean:
+	rm -rf kudev build
