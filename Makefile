@@ -6,7 +6,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-# What the tests of layers 2 to 4 use. apt-get runs only when one of them is missing.
+# What the tests of layers 2 to 4 use. apt-get runs only when one of them is missing; Debian's kernel and the peers are
+# unpacked into a cache and never installed: see testdata/debian/fetch.
 PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2
 
 .PHONY: all build demo test-unit test test-long lint bench cross packages clean
@@ -23,6 +24,7 @@ cross:
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
+	@sh testdata/debian/fetch >/dev/null
 
 # Layer 1: fake trees, no privileges, seconds.
 test-unit:
