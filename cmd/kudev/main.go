@@ -1,4 +1,183 @@
 // Command kudev is a hotplug device manager for Linux that is about kernel modules first.
+//
+// kudev CMD runs a command; kudev help lists them. Called by the name of one of kmod's or udev's programs (modprobe,
+// insmod, rmmod, lsmod, modinfo, depmod, udevadm) it is that program.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+// Set by the linker: -X main.version=… -X main.moduleRoot=…
+var (
+	version    = "unknown"
+	moduleRoot = "" // the value of module_root where nothing else names one
+)
+
+// A command is one of kudev's, in a file of its own.
+type command struct {
+	name     string
+	synopsis string // what follows the name in the usage line
+	short    string // what it does, for kudev help; "" hides it there
+	run      func(ctx context.Context, e *env, args []string) error
+}
+
+// commands is every command there is.
+func commands() []command {
+	return []command{
+		{"config", "[--json]", "show every setting and where it comes from", runConfig},
+		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
+		{"version", "", "show the version", runVersion},
+	}
+}
+
+// applets are the commands that kudev also is when it is called by their name.
+var applets = map[string]bool{
+	"modprobe": true, "insmod": true, "rmmod": true, "lsmod": true, "modinfo": true, "depmod": true, "udevadm": true,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	status := run(ctx, newEnv(), os.Args)
+	stop()
+	os.Exit(status)
+}
+
+// run is the whole program: 0 done, 1 failed, 2 misused.
+func run(ctx context.Context, e *env, argv []string) int {
+	name, args := "", argv
+	if len(argv) > 0 {
+		name, args = filepath.Base(argv[0]), argv[1:]
+	}
+	if applets[name] {
+		e.name = name
+	} else {
+		if len(args) == 0 {
+			fmt.Fprintln(e.stderr, "usage: kudev CMD [ARG...]; kudev help lists the commands")
+			return 2
+		}
+		name, args = args[0], args[1:]
+		switch name {
+		case "-h", "--help":
+			name = "help"
+		case "-V", "--version":
+			name = "version"
+		}
+		e.name = "kudev " + name
+	}
+	c, ok := findCommand(name)
+	if !ok {
+		fmt.Fprintf(e.stderr, "kudev: no command is called %s; kudev help lists them\n", name)
+		return 2
+	}
+	e.command = c
+	return e.status(c.run(ctx, e, args))
+}
+
+func findCommand(name string) (command, bool) {
+	for _, c := range commands() {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return command{}, false
+}
+
+// usageError is a misuse: exit status 2, with the usage line.
+type usageError struct{ err error }
+
+func (u usageError) Error() string { return u.err.Error() }
+func (u usageError) Unwrap() error { return u.err }
+
+// misuse returns a usageError.
+func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitStatus is the error of a command that has said everything itself and ends with this status.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// status reports a command's error and returns the program's exit status for it.
+func (e *env) status(err error) int {
+	var misused usageError
+	var status exitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &misused):
+		fmt.Fprintf(e.stderr, "%s: %v\n", e.name, err)
+		fmt.Fprintf(e.stderr, "usage: %s\n", e.usageLine())
+		return 2
+	}
+	fmt.Fprintf(e.stderr, "%s: %v\n", e.name, err)
+	return 1
+}
+
+func (e *env) usageLine() string {
+	if e.command.synopsis == "" {
+		return e.name
+	}
+	return e.name + " " + e.command.synopsis
+}
+
+// parse parses a command's flags and returns what is left. --help and -h show the usage and end the command with 0.
+func (e *env) parse(flags *pflag.FlagSet, args []string) ([]string, error) {
+	flags.Usage = func() {}
+	flags.SetOutput(e.stderr)
+	flags.SortFlags = false
+	if err := flags.Parse(args); err != nil {
+		if !errors.Is(err, pflag.ErrHelp) {
+			return nil, usageError{err}
+		}
+		fmt.Fprintf(e.stdout, "usage: %s\n\n%s\n", e.usageLine(), e.command.short)
+		if text := flags.FlagUsages(); text != "" {
+			fmt.Fprintf(e.stdout, "\n%s", text)
+		}
+		return nil, exitStatus(0)
+	}
+	return flags.Args(), nil
+}
+
+func runHelp(ctx context.Context, e *env, args []string) error {
+	if len(args) > 1 {
+		return misuse("one command at most")
+	}
+	if len(args) == 1 {
+		c, ok := findCommand(args[0])
+		if !ok {
+			return fmt.Errorf("no command is called %s", args[0])
+		}
+		e.name, e.command = "kudev "+c.name, c
+		return c.run(ctx, e, []string{"--help"})
+	}
+	fmt.Fprint(e.stdout, "kudev is a hotplug device manager for Linux: events, rules, kernel modules.\n\nusage: kudev CMD [ARG...]\n\n")
+	for _, c := range commands() {
+		if c.short != "" {
+			fmt.Fprintf(e.stdout, "  %-13s %s\n", c.name, c.short)
+		}
+	}
+	fmt.Fprint(e.stdout, "\nkudev CMD --help shows how to use one. Exit status: 0 done, 1 failed, 2 misused.\n")
+	return nil
+}
+
+func runVersion(ctx context.Context, e *env, args []string) error {
+	rest, err := e.parse(pflag.NewFlagSet("version", pflag.ContinueOnError), args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return misuse("no arguments wanted")
+	}
+	_, err = fmt.Fprintln(e.stdout, "kudev", version)
+	return err
+}

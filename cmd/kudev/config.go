@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kudev/kudev/modload"
+)
+
+// runConfig shows every setting with the source that it comes from.
+func runConfig(ctx context.Context, e *env, args []string) error {
+	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print JSON")
+	tree := e.treeFlags(flags)
+	rest, err := e.parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return misuse("no arguments wanted")
+	}
+	cfg, err := e.resolve(tree)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return writeConfigJSON(e, cfg)
+	}
+	table := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+	for _, s := range cfg.Settings() {
+		value := s.Value
+		if value == "" {
+			value = "-"
+		}
+		fmt.Fprintf(table, "%s\t%s\t(%s)\n", s.Name, value, s.Origin)
+	}
+	treeDir := cfg.Tree()
+	if treeDir == "" {
+		treeDir = "-"
+	}
+	fmt.Fprintf(table, "tree\t%s\t(first root that holds the release)\n", treeDir)
+	return table.Flush()
+}
+
+func writeConfigJSON(e *env, cfg *modload.Config) error {
+	type setting struct {
+		Name   string   `json:"name"`
+		Value  string   `json:"value"`
+		Values []string `json:"values,omitempty"`
+		Origin string   `json:"origin"`
+	}
+	out := struct {
+		Settings []setting `json:"settings"`
+		Tree     string    `json:"tree"`
+		Problems []string  `json:"problems,omitempty"`
+	}{Tree: cfg.Tree()}
+	for _, s := range cfg.Settings() {
+		out.Settings = append(out.Settings, setting{s.Name, s.Value, s.Values, s.Origin.String()})
+	}
+	for _, p := range cfg.Problems() {
+		out.Problems = append(out.Problems, p.Error())
+	}
+	return e.writeJSON(out)
+}
+
+// writeJSON prints v, indented.
+func (e *env) writeJSON(v any) error {
+	enc := json.NewEncoder(e.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
+)
+
+// env is what a command has of the world. Tests give it another one.
+type env struct {
+	name           string // as errors begin: "kudev config", or "modprobe" when called so
+	command        command
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	options        modload.Options // the sources of the configuration, without a command's own flags
+	roots          hotplug.Roots   // where /sys, /dev and /run are
+}
+
+func newEnv() *env {
+	return &env{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		options: modload.Options{LinkedRoot: moduleRoot},
+	}
+}
+
+// treeFlags are the flags of every command that reads a module tree.
+type treeFlags struct {
+	roots   []string
+	release string
+}
+
+// treeFlags adds --module-root and --release to flags.
+func (e *env) treeFlags(flags *pflag.FlagSet) *treeFlags {
+	t := &treeFlags{}
+	flags.StringArrayVar(&t.roots, "module-root", nil, "look for lib/modules/<release> in `DIR`; again: in this order")
+	flags.StringVar(&t.release, "release", "", "the modules of this kernel `VERSION`, not of the running one")
+	return t
+}
+
+// resolve returns the configuration for a call with these flags; t may be nil. What is wrong with kudev.conf is said on
+// stderr.
+func (e *env) resolve(t *treeFlags) (*modload.Config, error) {
+	options := e.options
+	if t != nil {
+		for _, dir := range t.roots {
+			options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: dir, Name: "--module-root"})
+		}
+		if t.release != "" {
+			options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: t.release, Name: "--release"})
+		}
+	}
+	return e.resolveOptions(options)
+}
+
+// resolveOptions is resolve for a command whose flags are others, such as modprobe's -d and -S.
+func (e *env) resolveOptions(options modload.Options) (*modload.Config, error) {
+	cfg, err := modload.Resolve(options)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range cfg.Problems() {
+		e.logger(cfg).Warn(p.Error())
+	}
+	return cfg, nil
+}
+
+// logger returns the log of a command: to stderr, at the configured level.
+func (e *env) logger(cfg *modload.Config) *slog.Logger {
+	return slog.New(newLogHandler(e.stderr, cfg.LogLevel(), e.name+": "))
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/kudev/kudev/modload"
+)
+
+// logHandler writes a record as one line: a prefix, the message, the attributes as key=value. With levels, the line
+// begins with the syslog level in angle brackets, which journald, s6-log and /dev/kmsg all understand. See sd-daemon(3).
+type logHandler struct {
+	out    *lockedWriter
+	level  slog.Level
+	prefix string
+	levels bool
+	attrs  string // those of With, formatted
+	group  string // of WithGroup, with a dot behind
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// newLogHandler returns a handler for a person: no levels in front.
+func newLogHandler(w io.Writer, level slog.Level, prefix string) *logHandler {
+	return &logHandler{out: &lockedWriter{w: w}, level: level, prefix: prefix}
+}
+
+func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+
+func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
+	var b bytes.Buffer
+	if h.levels {
+		fmt.Fprintf(&b, "<%d>", syslogLevel(r.Level))
+	}
+	b.WriteString(h.prefix)
+	b.WriteString(strings.ReplaceAll(r.Message, "\n", " "))
+	b.WriteString(h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		writeAttr(&b, h.group, a)
+		return true
+	})
+	b.WriteByte('\n')
+	h.out.mu.Lock()
+	defer h.out.mu.Unlock()
+	_, err := h.out.w.Write(b.Bytes()) // in one piece: a write to /dev/kmsg is one message
+	return err
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	var b bytes.Buffer
+	for _, a := range attrs {
+		writeAttr(&b, h.group, a)
+	}
+	other := *h
+	other.attrs += b.String()
+	return &other
+}
+
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	other := *h
+	if name != "" {
+		other.group += name + "."
+	}
+	return &other
+}
+
+func writeAttr(b *bytes.Buffer, group string, a slog.Attr) {
+	v := a.Value.Resolve()
+	if a.Equal(slog.Attr{}) {
+		return
+	}
+	if v.Kind() == slog.KindGroup {
+		if a.Key != "" {
+			group += a.Key + "."
+		}
+		for _, inner := range v.Group() {
+			writeAttr(b, group, inner)
+		}
+		return
+	}
+	text := v.String()
+	if text == "" || strings.ContainsAny(text, " \t\n\"=") {
+		text = strconv.Quote(text)
+	}
+	fmt.Fprintf(b, " %s%s=%s", group, a.Key, text)
+}
+
+// syslogLevel returns the number that syslog has for a level. See syslog(3).
+func syslogLevel(level slog.Level) int {
+	switch {
+	case level >= slog.LevelError:
+		return 3
+	case level >= slog.LevelWarn:
+		return 4
+	case level >= modload.LevelNotice:
+		return 5
+	case level >= slog.LevelInfo:
+		return 6
+	}
+	return 7
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kudev/kudev/hotplug"
+)
+
+// TestMain makes the test binary be kudev and its applets for the scripts.
+func TestMain(m *testing.M) {
+	programs := map[string]func(){"kudev": scriptMain}
+	for name := range applets {
+		programs[name] = scriptMain
+	}
+	testscript.Main(m, programs)
+}
+
+// scriptMain is main on the fake machine of a script: its / is $WORK, its kernel is $RELEASE.
+func scriptMain() {
+	e := newEnv()
+	root := os.Getenv("WORK")
+	e.options.SystemRoot = root
+	e.options.LinkedRoot = os.Getenv("LINKED_ROOT")
+	e.options.Uname = func() (string, error) { return os.Getenv("RELEASE"), nil }
+	e.roots = hotplug.Roots{Sys: root + "/sys", Dev: root + "/dev", Run: root + "/run"}
+	os.Exit(run(context.Background(), e, os.Args))
+}
+
+// TestScript runs testdata/script/*.txt: one behaviour each, on a fake machine. In a script, $WORK is the machine's /:
+// "-- etc/kudev/kudev.conf --" is its configuration and "-- proc/cmdline --" its kernel command line.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: false,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("RELEASE", "6.1.0-1-test")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"status": scriptStatus,
+		},
+	})
+}
+
+// scriptStatus runs a program and wants this very exit status: status 2 kudev config --nonsense.
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
