@@ -139,7 +139,7 @@ func Demo() Machine {
 	add("pvscsi", "pv", "")
 	add("scsi-hd", "", drive("pv0")+",serial=PV-DISK,bus=pv.0")
 	add("sdhci-pci", "sdhci", "")
-	add("sd-card", "", drive("sd0")+",bus=sd-bus")
+	add("sd-card", "", drive("card")+",bus=sd-bus")
 
 	// Network.
 	add("virtio-net-pci", "", "mac=52:54:00:12:34:01")
@@ -157,7 +157,7 @@ func Demo() Machine {
 	add("usb-hub", "hub", "bus=xhci1.0,port=1")
 	add("usb-audio", "", "audiodev=snd,bus=xhci1.0,port=1.1")
 	add("usb-wacom-tablet", "", "bus=xhci1.0,port=1.2")
-	add("usb-serial", "", "chardev=usbserial,bus=xhci1.0,port=1.3")
+	add("usb-serial", "", "chardev=usbserial,always-plugged=on,bus=xhci1.0,port=1.3")
 	add("usb-storage", "", drive("usb1")+",serial=HUB-DISK,bus=xhci1.0,port=1.4")
 	add("usb-ehci", "ehci", "bus=bridge0,addr=4")
 	add("usb-storage", "", drive("usb2")+",serial=EHCI-DISK,bus=ehci.0")
