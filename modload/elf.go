@@ -21,6 +21,7 @@ import (
 type Module struct {
 	file        *os.File // nil when the image is in memory
 	image       []byte   // the whole file; nil when it is read by section
+	arena       *arena   // where sections are read to; nil: each to memory of its own
 	size        int64
 	compression Compression
 
@@ -42,12 +43,15 @@ var (
 )
 
 // OpenModule opens the module in the named file, compressed or not.
-func OpenModule(path string) (*Module, error) {
+func OpenModule(path string) (*Module, error) { return openModule(path, nil) }
+
+// openModule is OpenModule for a caller that reads sections into an arena.
+func openModule(path string, a *arena) (*Module, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newModule(f)
+	m, err := newModule(f, a)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
@@ -55,7 +59,7 @@ func OpenModule(path string) (*Module, error) {
 	return m, nil
 }
 
-func newModule(f *os.File) (*Module, error) {
+func newModule(f *os.File, a *arena) (*Module, error) {
 	var head [6]byte
 	if n, err := f.ReadAt(head[:], 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -75,7 +79,7 @@ func newModule(f *os.File) (*Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Module{file: f, size: st.Size()}
+	m := &Module{file: f, size: st.Size(), arena: a}
 	return m, m.readTable()
 }
 
@@ -87,6 +91,27 @@ func ParseModule(image []byte) (*Module, error) {
 	}
 	return m, nil
 }
+
+// An arena hands out memory that is all given back at once, for a reader of thousands of modules. A nil arena allocates.
+type arena struct {
+	block []byte
+	used  int
+}
+
+func (a *arena) bytes(n int) []byte {
+	if a == nil {
+		return make([]byte, n)
+	}
+	if len(a.block)-a.used < n {
+		a.block, a.used = make([]byte, max(2*len(a.block), n, 64<<10)), 0
+	}
+	b := a.block[a.used : a.used+n : a.used+n]
+	a.used += n
+	return b
+}
+
+// reset takes back everything that was handed out.
+func (a *arena) reset() { a.used = 0 }
 
 // Close releases the file.
 func (m *Module) Close() error {
@@ -110,7 +135,7 @@ func (m *Module) at(offset, size uint64) ([]byte, error) {
 	if size > maxImage {
 		return nil, errImageTooLarge
 	}
-	b := make([]byte, size)
+	b := m.arena.bytes(int(size))
 	if _, err := m.file.ReadAt(b, int64(offset)); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
