@@ -25,6 +25,11 @@ type Config struct {
 	cmdline  string
 	tree     string // the directory that won, or ""
 	root     string // the root that it lies in
+
+	implicit  map[string]Setting // of a setting that a flag names: what it would be without
+	daemon    int                // whose record was followed, or 0
+	conflicts []*Conflict
+	overrides []string
 }
 
 // Options are the sources of a [Config]. The zero value is the running machine without any flag.
@@ -41,6 +46,10 @@ type Options struct {
 
 	// Uname returns the release of the running kernel. Nil asks the kernel.
 	Uname func() (string, error)
+
+	// KernelRequest is set where the kernel itself is calling. The record is then followed whatever other sources say,
+	// and even when the daemon that wrote it has died: its tree is the right one until another daemon comes.
+	KernelRequest bool
 }
 
 // Flag is one setting given by a flag.
@@ -57,10 +66,40 @@ const ConfigFile = "/etc/kudev/kudev.conf"
 // /etc/kudev/kudev.conf, then the value linked in, then the default. A setting comes whole from the highest source that
 // names it; only forbid and allow are collected from all. The environment is not among them.
 //
+// While a daemon runs, the module roots, the release and the firmware path are taken from its record: see
+// [Config.Conflict] and [Config.Overrides].
+//
 // A line that cannot be used is in [Config.Problems], and a tree that is not there leaves [Config.Tree] empty: the error
 // is for flags that make no sense and for a kernel that does not tell its release.
 func Resolve(options Options) (*Config, error) {
-	c := &Config{options: options}
+	c, err := readSources(options)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range options.Flags {
+		if err := c.setFlag(f); err != nil {
+			return nil, err
+		}
+	}
+	find := liveRecord
+	if options.KernelRequest {
+		find = readRecord
+	}
+	r, err := find(&c.options)
+	switch {
+	case err != nil:
+		c.problems = append(c.problems, Problem{File: RunDir, Text: err.Error()})
+	case r != nil:
+		c.daemon = r.Pid
+		c.follow(r)
+	}
+	c.findTree()
+	return c, nil
+}
+
+// readSources reads all sources but the flags and the record.
+func readSources(options Options) (*Config, error) {
+	c := &Config{options: options, implicit: map[string]Setting{}}
 	if c.options.Uname == nil {
 		c.options.Uname = uname
 	}
@@ -78,11 +117,6 @@ func Resolve(options Options) (*Config, error) {
 	}
 	c.readFile()
 	c.readCommandLine()
-	for _, f := range options.Flags {
-		if err := c.setFlag(f); err != nil {
-			return nil, err
-		}
-	}
 	if c.Release() == "" {
 		release, err := c.options.Uname()
 		if err != nil {
@@ -90,8 +124,45 @@ func Resolve(options Options) (*Config, error) {
 		}
 		c.put("release", Setting{Value: release, Origin: Origin{Source: SourceKernel}})
 	}
-	c.findTree()
 	return c, nil
+}
+
+// Reload returns the configuration with what can change read anew from its sources; the module roots, the release, the
+// firmware path, the tree and the flags stay. It is whole or not at all: when a line cannot be used that was not already
+// unusable before, the error names it and the old configuration goes on.
+func (c *Config) Reload() (*Config, error) {
+	fresh, err := readSources(c.options)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, p := range fresh.problems {
+		if !slices.ContainsFunc(c.problems, func(old Problem) bool { return old.File == p.File && old.Text == p.Text }) {
+			errs = append(errs, p)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	for _, f := range c.options.Flags {
+		if err := fresh.setFlag(f); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range definitions {
+		if !d.fixed {
+			continue
+		}
+		kept, changed := *c.setting(d.name), *fresh.setting(d.name)
+		if changed.Origin.Source == SourceFile && changed.Value != kept.Value {
+			fresh.problems = append(fresh.problems, Problem{changed.Origin.File, changed.Origin.Line,
+				fmt.Sprintf("%s counts when the daemon is started again: until then it is %s", d.name, orNone(kept.Value))})
+		}
+		fresh.put(d.name, kept)
+	}
+	fresh.implicit, fresh.daemon, fresh.tree, fresh.root = c.implicit, c.daemon, c.tree, c.root
+	fresh.conflicts, fresh.overrides = c.conflicts, c.overrides
+	return fresh, nil
 }
 
 // uname asks the running kernel for its release.
@@ -142,6 +213,11 @@ func (c *Config) setFlag(f Flag) error {
 		f.Name = "--" + strings.ReplaceAll(f.Setting, "_", "-")
 	}
 	origin := Origin{Source: SourceFlag, Detail: f.Name}
+	if d := define(f.Setting); d != nil {
+		if old := c.setting(d.name); old.Origin.Source != SourceFlag {
+			c.implicit[d.name] = *old
+		}
+	}
 	if f.Setting != "module_root" {
 		if err := c.set(f.Setting, f.Value, origin); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)

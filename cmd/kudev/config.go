@@ -30,6 +30,9 @@ func runConfig(ctx context.Context, e *env, args []string) error {
 	if *asJSON {
 		return writeConfigJSON(e, cfg)
 	}
+	if err := cfg.Conflict(); err != nil {
+		e.logger(cfg).Warn(err.Error())
+	}
 	table := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
 	for _, s := range cfg.Settings() {
 		value := s.Value
@@ -56,13 +59,18 @@ func writeConfigJSON(e *env, cfg *modload.Config) error {
 	out := struct {
 		Settings []setting `json:"settings"`
 		Tree     string    `json:"tree"`
+		Daemon   int       `json:"daemon,omitempty"` // the process whose record counts
 		Problems []string  `json:"problems,omitempty"`
-	}{Tree: cfg.Tree()}
+		Conflict string    `json:"conflict,omitempty"`
+	}{Tree: cfg.Tree(), Daemon: cfg.Daemon()}
 	for _, s := range cfg.Settings() {
 		out.Settings = append(out.Settings, setting{s.Name, s.Value, s.Values, s.Origin.String()})
 	}
 	for _, p := range cfg.Problems() {
 		out.Problems = append(out.Problems, p.Error())
+	}
+	if err := cfg.Conflict(); err != nil {
+		out.Conflict = err.Error()
 	}
 	return e.writeJSON(out)
 }

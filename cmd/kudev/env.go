@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -42,29 +43,50 @@ func (e *env) treeFlags(flags *pflag.FlagSet) *treeFlags {
 	return t
 }
 
-// resolve returns the configuration for a call with these flags; t may be nil. What is wrong with kudev.conf is said on
-// stderr.
+// add puts the flags that were given into options.
+func (t *treeFlags) add(options *modload.Options) {
+	for _, dir := range t.roots {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: dir, Name: "--module-root"})
+	}
+	if t.release != "" {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: t.release, Name: "--release"})
+	}
+}
+
+// resolve returns the configuration for a call with these flags, of a command that reads a tree; t may be nil. What is
+// wrong with kudev.conf, and where a flag differs from the running daemon, is said on stderr.
 func (e *env) resolve(t *treeFlags) (*modload.Config, error) {
 	options := e.options
+	options.Flags = slices.Clip(options.Flags)
 	if t != nil {
-		for _, dir := range t.roots {
-			options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: dir, Name: "--module-root"})
-		}
-		if t.release != "" {
-			options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: t.release, Name: "--release"})
-		}
+		t.add(&options)
 	}
 	return e.resolveOptions(options)
 }
 
-// resolveOptions is resolve for a command whose flags are others, such as modprobe's -d and -S.
+// resolveLive is resolve for a command that touches the running kernel: it refuses where this call would, without having
+// been told so, do otherwise than the running daemon.
+func (e *env) resolveLive(t *treeFlags) (*modload.Config, error) {
+	cfg, err := e.resolve(t)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, cfg.Conflict()
+}
+
+// resolveOptions is resolve for a command whose flags are others, such as modprobe's -d and -S. One that touches the
+// running kernel looks at [modload.Config.Conflict] next.
 func (e *env) resolveOptions(options modload.Options) (*modload.Config, error) {
 	cfg, err := modload.Resolve(options)
 	if err != nil {
 		return nil, err
 	}
+	log := e.logger(cfg)
 	for _, p := range cfg.Problems() {
-		e.logger(cfg).Warn(p.Error())
+		log.Warn(p.Error())
+	}
+	for _, text := range cfg.Overrides() {
+		log.Warn(text)
 	}
 	return cfg, nil
 }

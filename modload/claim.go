@@ -1,0 +1,153 @@
+package modload
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Claim is the right to be the daemon: a lock, of which there is one for a /run, and the record that every other kudev
+// process follows. It ends with [Claim.Release] or with the process. Its methods are not for concurrent use.
+type Claim struct {
+	cfg    *Config
+	lock   *os.File
+	record *record
+}
+
+// HeldError is the error of [Config.Claim] when another process has the claim.
+type HeldError struct{ Pid int }
+
+func (e *HeldError) Error() string {
+	if e.Pid == 0 {
+		return "another kudev daemon runs"
+	}
+	return fmt.Sprintf("another kudev daemon runs: pid %d", e.Pid)
+}
+
+// Claim makes this process the daemon: it takes the lock and writes the record. What a killed predecessor had taken from
+// the kernel is taken over, so that [Claim.Release] restores what stood there before any kudev. When another process has
+// the claim the error is a *[HeldError].
+func (c *Config) Claim() (*Claim, error) {
+	h := &Claim{cfg: c}
+	if err := h.take(); err != nil {
+		if h.lock != nil {
+			h.lock.Close()
+		}
+		if held := (*HeldError)(nil); errors.As(err, &held) {
+			return nil, held
+		}
+		if errors.Is(err, unix.EROFS) {
+			return nil, fmt.Errorf("claim %s: %w: mount a tmpfs on /run first", RunDir, err)
+		}
+		return nil, fmt.Errorf("claim %s: %w", RunDir, err)
+	}
+	return h, nil
+}
+
+func (h *Claim) take() (err error) {
+	o := &h.cfg.options
+	if err := os.MkdirAll(o.path(RunDir), 0o755); err != nil {
+		return err
+	}
+	h.lock, err = os.OpenFile(o.path(lockFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return err
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(h.lock.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return &HeldError{lockPid(h.lock)}
+		}
+		return fmt.Errorf("lock: %w", err)
+	}
+	before, err := readRecord(o)
+	if err != nil {
+		before = nil // damaged: nothing can be learnt from it
+	}
+	h.record = h.cfg.newRecord()
+	if before != nil {
+		h.record.Before = before.Before
+	}
+	if err := h.lock.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := h.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return err
+	}
+	return h.record.write(o)
+}
+
+// Release gives back to the kernel what was there before, removes the record and ends the claim.
+func (h *Claim) Release() error {
+	o := &h.cfg.options
+	errs := []error{h.restore()}
+	for _, name := range []string{"record", "modprobe"} {
+		if err := os.Remove(o.path(filepath.Join(RunDir, name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, h.lock.Close()) // the file stays: a lock on a removed file would exclude nobody
+	return errors.Join(errs...)
+}
+
+const lockFile = RunDir + "/lock"
+
+func lockPid(f *os.File) int {
+	var text [32]byte
+	n, _ := f.ReadAt(text[:], 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// holder returns the process that has the claim: its lock is asked for, not taken, so that looking disturbs nobody. It
+// works across PID namespaces, and no process that was given a dead daemon's number can be mistaken for it.
+func holder(o *Options) (pid int, held bool, err error) {
+	f, err := os.Open(o.path(lockFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	lock := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
+		return 0, false, fmt.Errorf("%s: %w", lockFile, err)
+	}
+	if lock.Type == unix.F_UNLCK {
+		return 0, false, nil
+	}
+	return lockPid(f), true, nil
+}
+
+// liveRecord returns the record of the daemon that runs, or nil when none does.
+func liveRecord(o *Options) (*record, error) {
+	pid, held, err := holder(o)
+	if err != nil || !held {
+		return nil, err
+	}
+	r, err := readRecord(o)
+	if err != nil || r == nil || r.Pid != pid { // just starting: what lies there is its predecessor's
+		return nil, err
+	}
+	return r, nil
+}
+
+// DaemonPid returns the process that is the daemon at this moment, 0 when none is.
+func (c *Config) DaemonPid() int {
+	pid, held, err := holder(&c.options)
+	if err != nil || !held {
+		return 0
+	}
+	return pid
+}
