@@ -1,0 +1,424 @@
+package hotplug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// ErrBusy is what a handler returns for a device that somebody else holds for now, as a disk that a partitioning tool
+// has locked. The event is handled again a little later; its kin wait, all others go on.
+var ErrBusy = errors.New("device is busy")
+
+// ErrClosed is what a queue or listener says that has been closed.
+var ErrClosed = errors.New("closed")
+
+// Handler handles one event. caused says that it may have made the kernel send further events: it loaded a module, wrote
+// an attribute, ran a program. [Queue.Settle] then waits for these too. The context ends when the event has taken too long, and
+// when the queue is closed by force.
+type Handler func(ctx context.Context, ev *Event) (caused bool, err error)
+
+// QueueOptions may all be left out.
+type QueueOptions struct {
+	Workers   int           // events handled at once; 0 means 32
+	Max       int           // events held; Add waits for room beyond. 0 means 262144
+	Timeout   time.Duration // of one event; 0 means 180 s
+	BusyEvery time.Duration // how often an event is tried again after ErrBusy; 0 means 200 ms
+	BusyLimit time.Duration // and for how long; 0 means 3 min
+
+	// Done is told of each event when it is over, before any event that waited for it begins. Events of kin are told
+	// in their order; Done may be called by several goroutines at once.
+	Done func(Outcome)
+	// Slow is told, once at a third of Timeout and again at Timeout, of an event that is still being handled.
+	Slow func(ev *Event, took time.Duration, overdue bool)
+	// Busy is told when the queue gets its first event and when its last one is over. It is called with the queue locked:
+	// in order, and it must not use the queue.
+	Busy func(bool)
+}
+
+// Outcome is how an event ended.
+type Outcome struct {
+	Event  *Event
+	Err    error         // of the handler; nil for a success
+	Caused bool          // as the handler said
+	Waited time.Duration // in the queue
+	Took   time.Duration // in the handler
+}
+
+// QueueCounts counts the events since the queue was made, markers left out.
+type QueueCounts struct {
+	Received, Handled, Failed uint64 // Handled includes Failed
+	Queued, Running           int
+}
+
+// Queue gives each event its turn: it waits for the earlier ones of its kin (see DESIGN: the same device, those above
+// and below it, the old name of a moved one, the same node, number or interface), and all else runs at once, on a
+// bounded number of goroutines, which are there only while there is something to do. Order is order of arrival.
+//
+// No event is lost: what a handler makes of it, a panic included, ends in Done. A handler that does not return in time
+// gets its context cancelled and gives its place to another; its kin go on waiting, since it is still at work.
+//
+// All methods may be called by any goroutine.
+type Queue struct {
+	handler Handler
+	opts    QueueOptions
+	ctx     context.Context
+	cancel  context.CancelFunc
+	overdue error // what ends the context of an event that takes too long
+
+	mu      sync.Mutex
+	room    sync.Cond
+	idle    sync.Cond
+	kin     kinship
+	ready   fifo
+	pending map[*item]struct{} // all that are not over
+	seq     uint64
+	workers int // goroutines that count against the limit
+	running int // handlers at work
+	paused  bool
+	closed  bool
+	counts  QueueCounts
+
+	settles map[*settle]struct{}
+	markers map[string]*settle
+	holds   map[*hold]struct{}
+}
+
+// item is one queued event.
+type item struct {
+	ev       *Event
+	at       [2]*kinNode
+	seq      uint64
+	waits    int   // how many it waits for
+	first    *item // that waits for this one
+	more     []*item
+	queued   time.Time
+	started  time.Time
+	tried    time.Time // for the first time
+	running  bool
+	detached bool // has given its worker's place to another
+}
+
+// waitFor makes it wait for an earlier event, nil for none.
+func (it *item) waitFor(earlier *item) {
+	if earlier == nil || earlier == it {
+		return
+	}
+	it.waits++
+	if earlier.first == nil {
+		earlier.first = it
+	} else {
+		earlier.more = append(earlier.more, it)
+	}
+}
+
+// NewQueue makes a queue that hands its events to handler.
+func NewQueue(handler Handler, opts QueueOptions) *Queue {
+	if opts.Workers <= 0 {
+		opts.Workers = 32
+	}
+	if opts.Max <= 0 {
+		opts.Max = 1 << 18
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = 180 * time.Second
+	}
+	if opts.BusyEvery <= 0 {
+		opts.BusyEvery = 200 * time.Millisecond
+	}
+	if opts.BusyLimit <= 0 {
+		opts.BusyLimit = 3 * time.Minute
+	}
+	q := &Queue{
+		handler: handler, opts: opts,
+		pending: make(map[*item]struct{}),
+		settles: make(map[*settle]struct{}), markers: make(map[string]*settle), holds: make(map[*hold]struct{}),
+	}
+	q.ctx, q.cancel = context.WithCancel(context.Background())
+	q.overdue = fmt.Errorf("handled for more than %v: %w", opts.Timeout, context.DeadlineExceeded)
+	q.room.L, q.idle.L = &q.mu, &q.mu
+	return q
+}
+
+// Add puts an event at the end. When the queue is full it waits for room, so that what comes in stays in the kernel's
+// buffer meanwhile. A marker of Settle's is noted and goes no further. The error is ErrClosed or the context's.
+func (q *Queue) Add(ctx context.Context, ev *Event) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.markers) > 0 {
+		if uuid := ev.UUID(); uuid != "" && q.marked(uuid) {
+			return nil
+		}
+	}
+	if len(q.pending) >= q.opts.Max {
+		stop := context.AfterFunc(ctx, func() { q.mu.Lock(); q.room.Broadcast(); q.mu.Unlock() })
+		defer stop()
+		for len(q.pending) >= q.opts.Max && !q.closed && ctx.Err() == nil {
+			q.room.Wait()
+		}
+	}
+	if q.closed {
+		return fmt.Errorf("queue: %w", ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.seq++
+	it := &item{ev: ev, seq: q.seq, queued: time.Now()}
+	q.counts.Received++
+	if len(q.pending) == 0 && q.opts.Busy != nil {
+		q.opts.Busy(true)
+	}
+	q.pending[it] = struct{}{}
+	q.kin.add(it)
+	if it.waits == 0 {
+		q.start(it)
+	}
+	return nil
+}
+
+// start gives a runnable event to a worker, a new one while there may be more. The queue is locked.
+func (q *Queue) start(it *item) {
+	q.ready.push(it)
+	q.hire()
+}
+
+func (q *Queue) hire() {
+	if q.workers < q.opts.Workers && q.ready.len() > q.workers-q.running && !q.paused {
+		q.workers++
+		go q.work()
+	}
+}
+
+// work handles runnable events until there are none.
+func (q *Queue) work() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.ready.len() > 0 && !q.paused {
+		it := q.ready.pop()
+		it.started, it.running = time.Now(), true
+		if it.tried.IsZero() {
+			it.tried = it.started
+		}
+		q.running++
+		q.mu.Unlock()
+		caused, err := q.handle(it)
+		q.mu.Lock()
+		it.running = false
+		detached := it.detached
+		it.detached = false
+		busy := errors.Is(err, ErrBusy) && time.Since(it.tried) < q.opts.BusyLimit && q.ctx.Err() == nil
+		if busy {
+			time.AfterFunc(q.opts.BusyEvery, func() { q.mu.Lock(); q.start(it); q.mu.Unlock() })
+		} else {
+			q.tell(it, caused, err)
+		}
+		if !detached {
+			q.running--
+		}
+		if !busy {
+			q.finish(it, caused)
+		}
+		if detached {
+			return // somebody else has the place
+		}
+	}
+	q.workers--
+}
+
+// handle runs the handler, with its time limited and a panic turned into an error.
+func (q *Queue) handle(it *item) (caused bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(q.ctx, q.opts.Timeout, q.overdue)
+	defer cancel()
+	third := q.opts.Timeout / 3
+	var slow *time.Timer
+	var late sync.Mutex
+	over := false
+	late.Lock()
+	slow = time.AfterFunc(third, func() {
+		late.Lock()
+		defer late.Unlock()
+		if over {
+			return
+		}
+		took := time.Since(it.started)
+		overdue := took >= q.opts.Timeout
+		if overdue {
+			q.detach(it)
+		} else {
+			slow.Reset(q.opts.Timeout - took)
+		}
+		if q.opts.Slow != nil {
+			q.opts.Slow(it.ev, took, overdue)
+		}
+	})
+	late.Unlock()
+	defer func() {
+		slow.Stop()
+		late.Lock()
+		over = true
+		late.Unlock()
+		if p := recover(); p != nil {
+			caused, err = true, fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
+		}
+		if err == nil && ctx.Err() != nil && q.ctx.Err() == nil {
+			err = context.Cause(ctx)
+		}
+	}()
+	return q.handler(ctx, it.ev)
+}
+
+// detach gives the place of an overdue event to another.
+func (q *Queue) detach(it *item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it.running && !it.detached {
+		it.detached = true
+		q.running--
+		q.workers--
+		q.hire()
+	}
+}
+
+// tell counts an event that is over and tells Done of it. The queue is locked, and unlocked meanwhile.
+func (q *Queue) tell(it *item, caused bool, err error) {
+	q.counts.Handled++
+	if err != nil {
+		q.counts.Failed++
+	}
+	if q.opts.Done != nil {
+		q.mu.Unlock()
+		defer q.mu.Lock()
+		q.opts.Done(Outcome{Event: it.ev, Err: err, Caused: caused, Waited: it.tried.Sub(it.queued), Took: time.Since(it.started)})
+	}
+}
+
+// finish lets the kin of an event that is over go on. The queue is locked.
+func (q *Queue) finish(it *item, caused bool) {
+	q.kin.remove(it)
+	delete(q.pending, it)
+	if it.first != nil {
+		q.release(it.first)
+		for _, next := range it.more {
+			q.release(next)
+		}
+		it.first, it.more = nil, nil
+	}
+	for s := range q.settles {
+		s.finished(it, caused)
+	}
+	if len(q.pending) == q.opts.Max-1 {
+		q.room.Broadcast()
+	}
+	if len(q.pending) == 0 {
+		if q.opts.Busy != nil {
+			q.opts.Busy(false)
+		}
+		q.idle.Broadcast()
+	}
+}
+
+func (q *Queue) release(it *item) {
+	if it.waits--; it.waits == 0 {
+		q.start(it)
+	}
+}
+
+// Counts returns the counters as they are now.
+func (q *Queue) Counts() QueueCounts {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := q.counts
+	c.Queued, c.Running = len(q.pending), q.running
+	return c
+}
+
+// Pending is one event that is not over yet.
+type Pending struct {
+	Event   *Event
+	Running bool
+	Since   time.Time // in the queue
+}
+
+// Pending returns at most max events that are not over, those at work first, else in no order. It is for messages.
+func (q *Queue) Pending(max int) []Pending {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var running, waiting []Pending
+	for it := range q.pending {
+		switch {
+		case it.running && len(running) < max:
+			running = append(running, Pending{it.ev, true, it.queued})
+		case !it.running && len(waiting) < max:
+			waiting = append(waiting, Pending{it.ev, false, it.queued})
+		}
+		if len(running) == max {
+			break
+		}
+	}
+	all := append(running, waiting...)
+	return all[:min(len(all), max)]
+}
+
+// Pause stops the beginning of further events; those at work go on. Resume ends it.
+func (q *Queue) Pause() { q.mu.Lock(); q.paused = true; q.mu.Unlock() }
+
+func (q *Queue) Resume() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.paused = false
+	for range q.ready.len() {
+		q.hire()
+	}
+}
+
+// Close takes no more events, waits until those that it has are over, and ends their contexts when ctx ends first: it
+// then returns the context's error, and some may be at work still.
+func (q *Queue) Close(ctx context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.room.Broadcast()
+	stop := context.AfterFunc(ctx, func() { q.cancel(); q.mu.Lock(); q.idle.Broadcast(); q.mu.Unlock() })
+	defer stop()
+	for len(q.pending) > 0 && ctx.Err() == nil {
+		q.idle.Wait()
+	}
+	if n := len(q.pending); n > 0 {
+		return fmt.Errorf("queue: %d events left: %w", n, ctx.Err())
+	}
+	q.cancel()
+	return nil
+}
+
+// fifo is a queue of runnable events.
+type fifo struct {
+	items []*item
+	head  int
+}
+
+func (f *fifo) len() int { return len(f.items) - f.head }
+
+func (f *fifo) push(it *item) {
+	if f.head > 64 && f.head > len(f.items)/2 {
+		n := copy(f.items, f.items[f.head:])
+		clear(f.items[n:])
+		f.items, f.head = f.items[:n], 0
+	}
+	f.items = append(f.items, it)
+}
+
+func (f *fifo) pop() *item {
+	it := f.items[f.head]
+	f.items[f.head] = nil
+	if f.head++; f.head == len(f.items) {
+		f.items, f.head = f.items[:0], 0
+		if cap(f.items) > 1<<12 {
+			f.items = nil
+		}
+	}
+	return it
+}
