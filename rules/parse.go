@@ -1,0 +1,463 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Set is what Parse read: the rules of a machine, in their order.
+type Set struct {
+	Files []*File
+}
+
+// File is one rules file.
+type File struct {
+	Name  string // as problems show it: the path
+	Rules []*Rule
+}
+
+// Rule is one line of a rules file, as far as it counts.
+type Rule struct {
+	File string // the file's name
+	Line int    // the first physical line
+	Last int    // the last physical line, which is the number that udev prints
+	Text string // as written, continued lines joined
+	// Label is the LABEL of the line, Goto the label that it jumps to; "" for none.
+	Label, Goto string
+
+	tokens []token
+	target int // the index in its file of the rule to jump to, -1 for none
+	uses   lineUse
+	source logicalLine
+}
+
+// String returns file:line, as udev names a rule.
+func (r *Rule) String() string { return r.File + ":" + strconv.Itoa(r.Last) }
+
+// lineUse says what a line does, so that one with nothing to do for an event is left out before anything is matched.
+type lineUse uint8
+
+const (
+	useName   lineUse = 1 << iota // NAME=
+	useNode                       // SYMLINK=, OWNER=, GROUP= or MODE=
+	useStatic                     // OPTIONS+="static_node=…"
+	useGoto
+	useLabel
+	useOther // everything else that is set, run or imported
+)
+
+// token is one key of a line.
+type token struct {
+	kind   kind
+	op     op
+	attr   string   // what stands in braces
+	value  string   // what stands in quotes, escapes resolved
+	name   template // of attr, for the keys in which substitutions in it count
+	text   template // of value, for the keys that substitute
+	match  pattern  // of value, for the keys that compare
+	number int64    // an id, a mode, a priority, the bits of TEST{…}; -1 for an id that nobody has
+	slot   int32    // of ENV's key: see Program.slots
+	once   int8     // which once-per-event builtin this is, -1 for none
+	source string   // as written
+	offset int      // in the line
+}
+
+// noID is the number of an OWNER or GROUP that nobody has.
+const noID = -1
+
+// ParseFile reads one file's text. name is what problems and traces call it.
+func ParseFile(name string, text []byte) (*File, []Problem) {
+	p := parser{file: &File{Name: name}}
+	lines := splitLines(text, func(line int, message string) {
+		p.problems = append(p.problems, Problem{File: name, Line: line, Rule: line, Severity: Error, Message: message})
+	})
+	for _, line := range lines {
+		p.line(line)
+	}
+	p.gotos()
+	return p.file, p.problems
+}
+
+type parser struct {
+	file     *File
+	rule     *Rule // the one that is read
+	at       int   // the offset of the token that is read
+	problems []Problem
+}
+
+func (p *parser) say(severity Severity, offset int, format string, args ...any) {
+	line, column := p.rule.source.position(offset)
+	p.problems = append(p.problems, Problem{
+		File: p.file.Name, Line: line, Column: column, Rule: p.rule.Last,
+		Severity: severity, Message: fmt.Sprintf(format, args...),
+	})
+}
+
+// line reads one rule. One bad key voids the whole line, its LABEL included.
+func (p *parser) line(l logicalLine) {
+	first, _ := l.position(0)
+	p.rule = &Rule{File: p.file.Name, Line: first, Last: l.last, Text: l.text, target: -1, source: l}
+	for offset := 0; ; {
+		raw, ok, err := nextToken(l.text, offset)
+		if err != nil {
+			p.say(Error, raw.offset, "%v; the line is ignored", err)
+			return
+		}
+		if !ok {
+			break
+		}
+		p.at = raw.offset
+		if err := p.token(raw); err != nil {
+			p.say(Error, raw.offset, "%v; the line is ignored", err)
+			return
+		}
+		offset = raw.end
+	}
+	if p.rule.uses == 0 {
+		if strings.Trim(l.text, blanks+",") != "" {
+			p.say(Warning, 0, "the line sets nothing: it has no effect")
+		}
+		return
+	}
+	slices.SortStableFunc(p.rule.tokens, func(a, b token) int { return int(a.kind) - int(b.kind) })
+	p.file.Rules = append(p.file.Rules, p.rule)
+}
+
+// token reads one key. An error voids the line.
+func (p *parser) token(raw rawToken) error {
+	key, ok := keys[raw.key]
+	if !ok {
+		if near := nearestKey(raw.key); near != "" {
+			return fmt.Errorf("unknown key %q (%s?)", raw.key, near)
+		}
+		return fmt.Errorf("unknown key %q", raw.key)
+	}
+	if raw.fold && !raw.op.isMatch() {
+		return fmt.Errorf(`%s: the prefix i"…" works with == and != only`, raw.key)
+	}
+	if err := p.checkAttr(raw, key); err != nil {
+		return err
+	}
+	o, err := p.checkOp(raw, key)
+	if err != nil {
+		return err
+	}
+	t := token{kind: key.assign, op: o, attr: raw.attr, value: raw.value, slot: -1, once: -1, offset: raw.offset}
+	t.source = p.rule.Text[raw.offset:raw.end]
+	if o.isMatch() {
+		t.kind = key.match
+	}
+	switch raw.key {
+	case "GOTO":
+		if p.rule.Goto != "" || p.rule.uses&useGoto != 0 {
+			p.say(Warning, raw.offset, "a second GOTO on one line is ignored")
+			return nil
+		}
+		p.rule.Goto = raw.value
+		p.rule.uses |= useGoto
+		return nil
+	case "LABEL":
+		if p.rule.uses&useLabel != 0 {
+			p.say(Warning, raw.offset, "a second LABEL on one line takes the place of the first, %q", p.rule.Label)
+		}
+		p.rule.Label = raw.value
+		p.rule.uses |= useLabel
+		return nil
+	case "PROGRAM", "IMPORT", "TEST":
+		if raw.fold {
+			return fmt.Errorf(`%s: the prefix i"…" does not work here`, raw.key)
+		}
+	case "NAME":
+		if t.kind == setName && raw.value == "%k" {
+			return fmt.Errorf(`NAME="%%k" has no effect`)
+		}
+		if t.kind == setName && raw.value == "" {
+			return fmt.Errorf(`NAME="" has no effect: a network interface always has a name`)
+		}
+	case "ENV":
+		if t.kind == setEnv && (ofTheKernel[raw.attr] || strings.HasPrefix(raw.attr, "SYNTH_ARG_")) {
+			return fmt.Errorf("ENV{%s} cannot be set: it is the kernel's or udev's own", raw.attr)
+		}
+	case "CONST":
+		if raw.attr != "arch" && raw.attr != "virt" && raw.attr != "cvm" {
+			return fmt.Errorf("CONST{%s}: there are arch, virt and cvm", raw.attr)
+		}
+	case "ATTRS":
+		if strings.HasPrefix(raw.attr, "device/") {
+			p.say(Warning, raw.offset, "the link \"device\" may be absent in another kernel")
+		}
+		if strings.Contains(raw.attr, "../") {
+			p.say(Warning, raw.offset, "a path to a parent's directory may lead elsewhere in another kernel")
+		}
+	}
+	switch raw.key {
+	case "IMPORT":
+		if t.kind, ok = imports[raw.attr]; !ok {
+			return fmt.Errorf("IMPORT{%s}: there are program, builtin, file, db, cmdline and parent", raw.attr)
+		}
+	case "RUN":
+		switch {
+		case raw.attr == "builtin":
+			t.kind = runBuiltin
+		case raw.hasAttr && raw.attr != "program":
+			return fmt.Errorf("RUN{%s}: there are program and builtin", raw.attr)
+		}
+	case "OPTIONS":
+		return p.option(t)
+	}
+	return p.finish(raw, t)
+}
+
+// checkAttr checks the presence of what stands in braces.
+func (p *parser) checkAttr(raw rawToken, key keyRule) error {
+	switch key.attr {
+	case attrNone:
+		if raw.hasAttr {
+			return fmt.Errorf("%s takes no {%s}", raw.key, raw.attr)
+		}
+	case attrNeeded, attrFormat:
+		if raw.attr == "" {
+			return fmt.Errorf("%s needs a name in braces", raw.key)
+		}
+	}
+	return nil
+}
+
+// checkOp checks the operator and returns the one that counts.
+func (p *parser) checkOp(raw rawToken, key keyRule) (op, error) {
+	o := raw.op
+	allowed := true
+	switch {
+	case o.isMatch():
+		allowed = key.match != noKind
+	case key.assign == noKind:
+		allowed = false
+	case o == opRemove:
+		allowed = key.remove
+	case key.assign == keyGoto || key.assign == keyLabel:
+		allowed = o == opAssign
+	case o == opAdd && !key.add, o == opFinal && !key.final:
+		p.say(Warning, raw.offset, "%s does not know %s: it is taken as =", raw.key, o)
+		o = opAssign
+	}
+	if !allowed {
+		return 0, fmt.Errorf("%s does not take %s", raw.key, o)
+	}
+	if !o.isMatch() && key.match == key.assign {
+		return opMatch, nil // PROGRAM="…" and IMPORT{…}="…" are matches
+	}
+	if raw.key == "OPTIONS" && o == opAdd {
+		o = opAssign
+	}
+	return o, nil
+}
+
+// option reads the value of OPTIONS. One that is not known does not void the line.
+func (p *parser) option(t token) error {
+	name, value, hasValue := strings.Cut(t.value, "=")
+	switch {
+	case t.value == "string_escape=none":
+		t.kind = setEscapeNone
+	case t.value == "string_escape=replace":
+		t.kind = setEscapeReplace
+	case t.value == "db_persist":
+		t.kind = setPersist
+	case t.value == "watch":
+		t.kind, t.number = setWatch, 1
+	case t.value == "nowatch":
+		t.kind, t.number = setWatch, 0
+	case t.value == "dump":
+		// udev 258's: it prints the event to the log. A trace shows more.
+		t.kind, t.value = setLogLevel, "debug"
+	case name == "static_node" && hasValue:
+		t.kind, t.value = setStaticNode, value
+	case name == "link_priority" && hasValue:
+		n, err := strconv.ParseInt(strings.TrimLeft(value, blanks), 0, 32)
+		if err != nil {
+			return fmt.Errorf("OPTIONS: %q is no priority: it is a whole number", value)
+		}
+		t.kind, t.number = setPriority, n
+	case name == "log_level" && hasValue:
+		if value != "reset" && !isLogLevel(value) {
+			return fmt.Errorf("OPTIONS: %q is no log level", value)
+		}
+		t.kind, t.value = setLogLevel, value
+	default:
+		p.say(Warning, t.offset, "OPTIONS: %q is not known, it is ignored", t.value)
+		return nil
+	}
+	p.add(t)
+	return nil
+}
+
+func isLogLevel(s string) bool {
+	switch s {
+	case "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug":
+		return true
+	}
+	n, err := strconv.Atoi(s)
+	return err == nil && 0 <= n && n <= 7
+}
+
+// finish compiles a token's value and adds the token to the line.
+func (p *parser) finish(raw rawToken, t token) error {
+	switch t.kind {
+	case matchTest:
+		t.number = -1
+		if raw.attr != "" {
+			mode, err := parseMode(raw.attr)
+			if err != nil {
+				return fmt.Errorf("TEST{%s}: %w", raw.attr, err)
+			}
+			t.number = mode
+		}
+	case setOwner, setGroup:
+		if id, err := strconv.ParseUint(t.value, 10, 32); err == nil && id < math.MaxUint32 && id != 0xffff {
+			t.kind += setOwnerID - setOwner
+			t.number = int64(id)
+		}
+	case setMode:
+		if mode, err := parseMode(t.value); err == nil {
+			t.kind, t.number = setModeID, mode
+		}
+	case importProgram, importBuiltin, runBuiltin:
+		name := firstWord(t.value)
+		once, known := builtins[name]
+		if !known {
+			if t.kind == importProgram {
+				break
+			}
+			return fmt.Errorf("unknown builtin %q", name)
+		}
+		if t.kind == importProgram {
+			t.kind = importBuiltin
+		}
+		if once && t.kind == importBuiltin {
+			t.once = onceIndex(name)
+		}
+	}
+	if t.kind.isMatch() {
+		t.match, t.op = compilePattern(t.kind, t.op, t.value, raw.fold)
+	}
+	if t.kind.substitutes() {
+		nonEmpty := t.kind != setLink && t.kind != setName && t.kind != setEnv && t.kind != setAttr && t.kind != setSysctl
+		if nonEmpty && t.value == "" {
+			p.say(Error, raw.offset, "%s: the value is empty", raw.key)
+		}
+		var bad *badTemplate
+		if t.text, bad = compileTemplate(t.value); bad != nil {
+			p.say(Error, raw.valueAt+bad.offset, "%s: %s", raw.key, bad.why)
+		}
+	}
+	if keys[raw.key].attr == attrFormat {
+		var bad *badTemplate
+		if t.name, bad = compileTemplate(t.attr); bad != nil {
+			p.say(Error, raw.offset, "%s{%s}: %s", raw.key, t.attr, bad.why)
+		}
+	}
+	p.add(t)
+	return nil
+}
+
+// substitutes says whether substitutions in the value of a token of this kind count.
+func (k kind) substitutes() bool {
+	switch k {
+	case matchTest, matchProgram, importFile, importProgram, importBuiltin, importParent,
+		setOwner, setGroup, setMode, setTag, setSecLabel, setEnv, setName, setLink, setAttr, setSysctl, runBuiltin, runProgram:
+		return true
+	}
+	return false
+}
+
+func (p *parser) add(t token) {
+	switch k := t.kind; {
+	case k == setName:
+		p.rule.uses |= useName
+	case k == setLink, k >= setOwner && k <= setModeID:
+		p.rule.uses |= useNode
+	case k == setStaticNode:
+		p.rule.uses |= useStatic
+	case !k.isMatch(), k >= matchProgram && k <= importParent:
+		p.rule.uses |= useOther
+	}
+	p.rule.tokens = append(p.rule.tokens, t)
+}
+
+// gotos finds each GOTO's target: the next line of the same file, further down, that has the label.
+func (p *parser) gotos() {
+	next := map[string]int{}
+	for i, rule := range slices.Backward(p.file.Rules) {
+		if rule.uses&useGoto != 0 {
+			if target, ok := next[rule.Goto]; ok {
+				rule.target = target
+			} else {
+				p.rule = rule
+				p.say(Error, 0, "GOTO=%q has no LABEL further down in this file: it is ignored", rule.Goto)
+				rule.uses &^= useGoto
+				rule.Goto = ""
+			}
+		}
+		if rule.uses&useLabel != 0 {
+			next[rule.Label] = i
+		}
+	}
+	slices.SortStableFunc(p.problems, func(a, b Problem) int { return a.Line - b.Line })
+}
+
+// parseMode reads an octal mode.
+func parseMode(s string) (int64, error) {
+	mode, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || mode > 0o7777 {
+		return 0, fmt.Errorf("%q is no mode: it is an octal number up to 7777", s)
+	}
+	return int64(mode), nil
+}
+
+func firstWord(s string) string {
+	if i := strings.IndexAny(s, blanks); i >= 0 {
+		return s[:i]
+	}
+	return s
+}
+
+// onceIndex numbers the builtins that run once an event.
+func onceIndex(name string) int8 {
+	return int8(slices.Index([]string{"blkid", "path_id", "usb_id", "net_driver"}, name))
+}
+
+// nearestKey returns the key that s is a misspelling of, "" when none is near.
+func nearestKey(s string) string {
+	if len(s) < 3 {
+		return ""
+	}
+	u := strings.ToUpper(s)
+	best := ""
+	for key := range keys {
+		if distanceOne(u, key) && (best == "" || key < best) {
+			best = key
+		}
+	}
+	return best
+}
+
+// distanceOne says whether a and b are equal, or differ by one letter more, less, other or swapped.
+func distanceOne(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch len(b) - len(a) {
+	case 0:
+		return i == len(a) || a[i+1:] == b[i+1:] ||
+			i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+	case 1:
+		return a[i:] == b[i+1:]
+	}
+	return false
+}
