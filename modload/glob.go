@@ -1,0 +1,101 @@
+package modload
+
+import "strings"
+
+// glob says whether a pattern of fnmatch(3), with no flags given, matches all of s: * and ? stand for any bytes, slashes and leading
+// dots included, [set] for one, and a backslash takes the next byte as it is. It neither allocates nor takes more than
+// len(pattern) times len(s) steps.
+func glob(pattern, s string) bool {
+	p, i := 0, 0
+	star, mark := -1, 0 // behind the last star, and where in s it was last taken to end
+	for {
+		if p < len(pattern) {
+			switch c := pattern[p]; {
+			case c == '*':
+				p++
+				star, mark = p, i
+				continue
+			case i == len(s):
+			case c == '?':
+				p++
+				i++
+				continue
+			case c == '[':
+				if end := setEnd(pattern[p+1:]); end > 0 {
+					if inSet([]byte(pattern[p+1:p+1+end]), s[i]) {
+						p += 1 + end
+						i++
+						continue
+					}
+				} else if s[i] == '[' { // never closed: it stands for itself
+					p++
+					i++
+					continue
+				}
+			default:
+				q := p
+				if c == '\\' && q+1 < len(pattern) {
+					q++
+				}
+				if pattern[q] == s[i] {
+					p = q + 1
+					i++
+					continue
+				}
+			}
+		} else if i == len(s) {
+			return true
+		}
+		if star < 0 || mark >= len(s) {
+			return false
+		}
+		mark++
+		p, i = star, mark
+	}
+}
+
+// setEnd is the length of a set, given from behind its opening bracket, with its closing one; 0 when it is never closed.
+func setEnd(s string) int {
+	for i := range len(s) {
+		if s[i] == ']' && (i > 1 || i == 1 && s[0] != '!' && s[0] != '^') {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// isPattern says whether s holds a wildcard.
+func isPattern(s string) bool { return strings.ContainsAny(s, "*?[") }
+
+// underscores is how module names and aliases are spelled for looking up: every - is a _, except within brackets. ok is false where a
+// bracket has no partner.
+//
+// Format: kmod, shared/util.c, alias_normalize.
+func underscores(s string) (_ string, ok bool) {
+	if strings.IndexByte(s, '-') < 0 && strings.IndexByte(s, '[') < 0 && strings.IndexByte(s, ']') < 0 {
+		return s, true
+	}
+	buf, ok := appendUnderscores(make([]byte, 0, len(s)), s)
+	return string(buf), ok
+}
+
+func appendUnderscores(buf []byte, s string) ([]byte, bool) {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '-':
+			buf = append(buf, '_')
+		case ']':
+			return buf, false
+		case '[':
+			end := strings.IndexByte(s[i:], ']')
+			if end < 0 {
+				return buf, false
+			}
+			buf = append(buf, s[i:i+end+1]...)
+			i += end
+		default:
+			buf = append(buf, c)
+		}
+	}
+	return buf, true
+}

@@ -1,0 +1,254 @@
+package modload
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"slices"
+	"strings"
+)
+
+// A Policy is what the machine's owner says of modules: modprobe.d(5), the softdep and weakdep lines that modules bring along, the kernel
+// command line, and the forbid and allow lists of kudev.conf. It is read once, whole, and never changes; any number of goroutines may
+// use it.
+//
+// Unlike kmod, all softdep lines of a module count, not only the first, and a module with softdeps keeps its install command.
+type Policy struct {
+	lines     []Line // in the order in which they were read
+	aliases   []Line
+	blacklist map[string]Line
+	options   map[string][]Line
+	install   map[string]Line
+	remove    map[string]Line
+	soft      map[string]*Softdep
+	weak      map[string][]string
+	forbid    []Pattern
+	allow     []Pattern
+	sealed    string // the file that says so, or ""
+	problems  []Problem
+	read      []string // files and directories, those too that are not there: what would change the policy
+}
+
+// A Softdep is what modules.softdep and modprobe.d ask to load beside a module: all its lines together, each name once.
+type Softdep struct {
+	Pre, Post []string // as written: module names or aliases
+	Lines     []Line
+}
+
+// ReadPolicy reads the policy. paths are files and directories that replace the directories of modprobe.d(5), as modprobe's -C does.
+// What cannot be read is among [Policy.Problems]; the rest counts.
+func ReadPolicy(cfg *Config, paths ...string) *Policy {
+	if len(paths) == 0 {
+		for _, dir := range modprobeDirs {
+			paths = append(paths, cfg.Path(dir))
+		}
+	}
+	p := readPolicy(cfg.Tree(), paths, cfg.CommandLine())
+	p.forbid, p.allow = cfg.Forbid(), cfg.Allow()
+	seal := cfg.Path(SealFile)
+	p.read = append(p.read, seal)
+	if _, err := os.Stat(seal); err == nil {
+		p.sealed = SealFile
+	}
+	return p
+}
+
+// SealFile is there while loading has ended but for what the allow list names: see [Seal].
+const SealFile = "/run/kudev/sealed"
+
+func readPolicy(tree string, paths []string, commandLine string) *Policy {
+	p := newPolicy()
+	files, problems := modprobeFiles(tree, paths)
+	p.problems = problems
+	p.read = append(p.read, paths...)
+	for _, f := range files {
+		p.read = append(p.read, f.path)
+		data, err := os.ReadFile(f.path)
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				p.problems = append(p.problems, Problem{File: f.path, Text: cause(err)})
+			}
+			continue
+		}
+		p.take(parseModprobe(f.path, data))
+	}
+	p.take(parseModuleCommandLine(commandLine))
+	return p
+}
+
+func newPolicy() *Policy {
+	return &Policy{
+		blacklist: map[string]Line{},
+		options:   map[string][]Line{},
+		install:   map[string]Line{},
+		remove:    map[string]Line{},
+		soft:      map[string]*Softdep{},
+		weak:      map[string][]string{},
+	}
+}
+
+func (p *Policy) take(lines []Line, problems []Problem) {
+	p.problems = append(p.problems, problems...)
+	p.lines = append(p.lines, lines...)
+	first := func(m map[string]Line, l Line) {
+		if _, ok := m[l.Name]; !ok {
+			m[l.Name] = l
+		}
+	}
+	for _, l := range lines {
+		switch l.Keyword {
+		case "alias":
+			p.aliases = append(p.aliases, l)
+		case "blacklist":
+			first(p.blacklist, l)
+		case "options":
+			p.options[l.Name] = append(p.options[l.Name], l)
+		case "install":
+			first(p.install, l)
+		case "remove":
+			first(p.remove, l)
+		case "softdep":
+			s := p.soft[l.Name]
+			if s == nil {
+				s = &Softdep{}
+				p.soft[l.Name] = s
+			}
+			s.add(l)
+		case "weakdep":
+			for f := range strings.FieldsSeq(l.Value) {
+				if !slices.Contains(p.weak[l.Name], f) {
+					p.weak[l.Name] = append(p.weak[l.Name], f)
+				}
+			}
+		}
+	}
+}
+
+func (s *Softdep) add(l Line) {
+	s.Lines = append(s.Lines, l)
+	var list *[]string
+	for f := range strings.FieldsSeq(l.Value) {
+		switch {
+		case f == "pre:":
+			list = &s.Pre
+		case f == "post:":
+			list = &s.Post
+		case list != nil && !slices.Contains(*list, f):
+			*list = append(*list, f)
+		}
+	}
+}
+
+// Lines yields the entries in the order in which they count.
+func (p *Policy) Lines() iter.Seq[Line] { return slices.Values(p.lines) }
+
+// Problems are the lines and files that could not be used.
+func (p *Policy) Problems() []Problem { return slices.Clone(p.problems) }
+
+// Blacklisted returns the blacklist line of a module. Unlike forbid, it stops only what was asked for by an alias: see [Request].
+func (p *Policy) Blacklisted(module string) (Line, bool) {
+	l, ok := p.blacklist[module]
+	return l, ok
+}
+
+// Options returns the options of a module: the lines for its name, then those for the alias it was asked for by, "" for none.
+func (p *Policy) Options(module, alias string) string {
+	var all []string
+	for _, l := range p.options[module] {
+		all = append(all, l.Value)
+	}
+	if alias != "" && alias != module {
+		for _, l := range p.options[alias] {
+			all = append(all, l.Value)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// InstallCommand returns the line whose command is run in place of loading the module.
+func (p *Policy) InstallCommand(module string) (Line, bool) {
+	l, ok := p.install[module]
+	return l, ok
+}
+
+// RemoveCommand returns the line whose command is run in place of removing the module.
+func (p *Policy) RemoveCommand(module string) (Line, bool) {
+	l, ok := p.remove[module]
+	return l, ok
+}
+
+// Softdeps returns what is to be loaded before and after a module.
+func (p *Policy) Softdeps(module string) Softdep {
+	if s := p.soft[module]; s != nil {
+		return *s
+	}
+	return Softdep{}
+}
+
+// Weakdeps returns what a module may ask for by itself when it is loaded: nobody loads them, an initramfs takes them in.
+func (p *Policy) Weakdeps(module string) []string { return p.weak[module] }
+
+// A ForbiddenError says why a module may not be loaded: a line of kudev.conf forbids it, or there is an allow list and it is not on it,
+// or loading has been sealed.
+type ForbiddenError struct {
+	Module string
+	Alias  string  // by which it was asked for, where that is what the line forbids
+	Line   Pattern // the forbid line; the first allow line, where the module is on none
+	Allow  bool    // it is missing from the allow list
+	Sealed string  // the file that says that loading has ended, or ""
+}
+
+func (e *ForbiddenError) Error() string {
+	what := e.Module
+	if e.Alias != "" {
+		what = e.Alias
+	}
+	switch {
+	case e.Sealed != "":
+		return fmt.Sprintf("%s is refused: loading is sealed (%s) and no allow line names it", what, e.Sealed)
+	case e.Allow:
+		return fmt.Sprintf("%s is refused: no allow line names it (the first: %s)", what, e.Line.Origin)
+	}
+	return fmt.Sprintf("%s is refused: forbid %s (%s)", what, e.Line.Pattern, e.Line.Origin)
+}
+
+// Refusal returns why a module may not be loaded, or nil when it may. alias is what it was asked for by, "" for its own name or as a
+// dependency. aliasModules, when not nil, resolves a pattern without wildcards that is no module's name, so that forbidding an alias
+// forbids its modules however they are asked for.
+func (p *Policy) refusal(module, alias string, resolve func(alias string) []string) error {
+	match := func(patterns []Pattern) (Pattern, string, bool) {
+		for _, pat := range patterns {
+			text, ok := underscores(pat.Pattern)
+			if !ok {
+				text = pat.Pattern
+			}
+			if glob(text, module) {
+				return pat, "", true
+			}
+			if alias != "" && glob(text, alias) {
+				return pat, alias, true
+			}
+			if resolve != nil && !isPattern(text) && slices.Contains(resolve(text), module) {
+				return pat, "", true
+			}
+		}
+		return Pattern{}, "", false
+	}
+	if len(p.forbid) > 0 {
+		if pat, by, ok := match(p.forbid); ok {
+			return &ForbiddenError{Module: module, Alias: by, Line: pat}
+		}
+	}
+	if len(p.allow) > 0 || p.sealed != "" {
+		if _, _, ok := match(p.allow); !ok {
+			e := &ForbiddenError{Module: module, Allow: true, Sealed: p.sealed}
+			if len(p.allow) > 0 {
+				e.Line = p.allow[0]
+			}
+			return e
+		}
+	}
+	return nil
+}

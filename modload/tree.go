@@ -1,0 +1,351 @@
+package modload
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A tree is the index files of one directory, opened together.
+type tree struct {
+	dir string
+
+	dep, alias, symbols, builtin, builtinAlias indexFile
+
+	mu       sync.Mutex
+	problems []Problem
+}
+
+// An indexFile is one of a tree's binary indexes, or what stands in for it. Its zero value is an index of nothing.
+type indexFile struct {
+	tree    *tree
+	name    string // "modules.alias"
+	text    func(t *tree, b *trieBuilder) error
+	current atomic.Pointer[trie]
+	mu      sync.Mutex // while it is replaced
+	gone    bool       // it was replaced already
+}
+
+// openTree opens the indexes of a directory. The error is for a directory that cannot be read; what is wrong with its files is among the
+// tree's problems.
+func openTree(dir string) (*tree, error) {
+	t := &tree{dir: dir}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return t, fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	var maps [][]byte
+	missing := 0
+	for _, f := range t.files() {
+		f.tree = t
+		data, err := mapFile(fd, f.name+".bin")
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.problem(f.name+".bin", err.Error()+"; reading the text instead")
+			} else if f == &t.dep || f == &t.alias {
+				missing++
+			}
+			continue
+		}
+		if data != nil {
+			maps = append(maps, data)
+		}
+		tr, err := newTrie(filepath.Join(dir, f.name+".bin"), data)
+		if err != nil {
+			t.problem(f.name+".bin", damage(err)+"; reading the text instead")
+			continue
+		}
+		tr.files = true
+		f.current.Store(tr)
+	}
+	if len(maps) > 0 {
+		runtime.AddCleanup(t, func(maps [][]byte) {
+			for _, m := range maps {
+				_ = unix.Munmap(m)
+			}
+		}, maps)
+	}
+	if missing == 2 && !textThere(fd, "modules.dep") && !textThere(fd, "modules.alias") {
+		return t, t.build()
+	}
+	for _, f := range t.files() {
+		if f.current.Load() == nil {
+			f.fromText()
+		}
+	}
+	return t, nil
+}
+
+// files are the tree's indexes, and how each is made of text.
+func (t *tree) files() []*indexFile {
+	t.dep.name, t.dep.text = "modules.dep", depText
+	t.alias.name, t.alias.text = "modules.alias", aliasText("modules.alias")
+	t.symbols.name, t.symbols.text = "modules.symbols", aliasText("modules.symbols")
+	t.builtin.name, t.builtin.text = "modules.builtin", builtinText
+	t.builtinAlias.name, t.builtinAlias.text = "modules.builtin.alias", builtinAliasText
+	return []*indexFile{&t.dep, &t.alias, &t.symbols, &t.builtin, &t.builtinAlias}
+}
+
+// mapFile maps a file into memory; nil for an empty one.
+func mapFile(dir int, name string) ([]byte, error) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errors.New("not a regular file")
+	}
+	if st.Size == 0 || st.Size > refOffset {
+		return nil, nil
+	}
+	return unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
+}
+
+func textThere(dir int, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(dir, name, &st, 0) == nil
+}
+
+func (t *tree) problem(name, text string) {
+	t.mu.Lock()
+	t.problems = append(t.problems, Problem{File: filepath.Join(t.dir, name), Text: text})
+	t.mu.Unlock()
+}
+
+func (t *tree) allProblems() []Problem {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]Problem(nil), t.problems...)
+}
+
+// damage is the error without its file, which a [Problem] names by itself.
+func damage(err error) string {
+	var d *DamagedIndexError
+	if errors.As(err, &d) {
+		return fmt.Sprintf("damaged at offset %d: %s", d.Offset, d.What)
+	}
+	return err.Error()
+}
+
+// path is a file of modules.dep as an absolute path: kmod takes one with a leading slash as it is.
+func (t *tree) path(file string) string {
+	if file == "" || file[0] == '/' {
+		return file
+	}
+	return t.dir + "/" + file
+}
+
+func (f *indexFile) trie() *trie { return f.current.Load() }
+
+// replace puts the text in place of a file that turned out to be damaged; of the text, nothing.
+func (f *indexFile) replace(bad *trie, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current.Load() != bad {
+		return // somebody else did
+	}
+	if f.gone {
+		f.tree.problem(f.name, damage(err))
+		f.current.Store(nil)
+		return
+	}
+	f.gone = true
+	f.tree.problem(f.name+".bin", damage(err)+"; reading the text instead")
+	f.fromText()
+}
+
+// fromText makes the index of the text file.
+func (f *indexFile) fromText() {
+	var b trieBuilder
+	if err := f.text(f.tree, &b); err != nil {
+		f.tree.problem(f.name, err.Error())
+	}
+	tr, err := newTrie(filepath.Join(f.tree.dir, f.name), b.bytes())
+	if err != nil {
+		f.tree.problem(f.name, err.Error())
+	}
+	f.current.Store(tr)
+}
+
+// exact finds a key and gives the place of its values.
+func (f *indexFile) exact(name string) (tr *trie, at uint32, ok bool) {
+	for {
+		tr := f.trie()
+		if tr == nil {
+			return nil, 0, false
+		}
+		at, ok, err := tr.exact(name)
+		if err == nil {
+			return tr, at, ok
+		}
+		f.replace(tr, err)
+	}
+}
+
+// patternOf is the key of the value at an offset, or what is given in its place when the file has been replaced since.
+func (f *indexFile) patternOf(at uint32, or string) string {
+	defer runtime.KeepAlive(f.tree)
+	if tr := f.trie(); tr != nil && int(at) < len(tr.data) {
+		if p := tr.patternOf(at); p != "" {
+			return p
+		}
+	}
+	return or
+}
+
+// key returns the key in memory of its own, when it is there.
+func (f *indexFile) key(name string) (string, bool) {
+	tr, at, ok := f.exact(name)
+	if !ok {
+		return "", false
+	}
+	if s, ok := tr.names.get(at); ok {
+		return s, true
+	}
+	return tr.names.put(at, strings.Clone(name)), true
+}
+
+// value returns the first value of a key.
+func (f *indexFile) value(name string) (string, bool) {
+	for {
+		tr := f.trie()
+		if tr == nil {
+			return "", false
+		}
+		v, ok, err := tr.lookup(name)
+		if err == nil {
+			return v, ok
+		}
+		f.replace(tr, err)
+	}
+}
+
+// each calls do for every key and value. Where the file turns out to be damaged on the way, it goes on with the text, from the beginning.
+func (f *indexFile) each(do func(key string, priority uint32, value string) bool) {
+	for {
+		tr := f.trie()
+		if tr == nil {
+			return
+		}
+		err := tr.all(do)
+		if err == nil {
+			return
+		}
+		f.replace(tr, err)
+	}
+}
+
+func (f *indexFile) pairs(keep *tree) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		f.each(func(key string, _ uint32, value string) bool {
+			return yield(strings.Clone(key), strings.Clone(value))
+		})
+		runtime.KeepAlive(keep)
+	}
+}
+
+// lines calls do for every line of a text file of the tree that is no comment.
+func (t *tree) lines(name string, do func(line string) error) error {
+	data, err := readText(t.dir, name)
+	if err != nil {
+		return err
+	}
+	number := 0
+	var first error
+	for line := range strings.Lines(string(data)) {
+		number++
+		line = strings.TrimRight(line, "\n\r \t")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := do(line); err != nil && first == nil {
+			first = fmt.Errorf("line %d: %w; skipped", number, err)
+		}
+	}
+	return first
+}
+
+// depText reads modules.dep: "path: path path". The order of lines is that of modules.order.
+func depText(t *tree, b *trieBuilder) error {
+	n := uint32(0)
+	return t.lines("modules.dep", func(line string) error {
+		file, _, ok := strings.Cut(line, ":")
+		if !ok {
+			return errors.New("no colon behind the module's path")
+		}
+		_, err := b.insert(moduleName(file), line, n)
+		n++
+		return err
+	})
+}
+
+// aliasText reads modules.alias and modules.symbols: "alias PATTERN MODULE". The order of lines is that of priority.
+func aliasText(name string) func(t *tree, b *trieBuilder) error {
+	return func(t *tree, b *trieBuilder) error {
+		n, last := uint32(0), ""
+		return t.lines(name, func(line string) error {
+			keyword, rest := word(line)
+			pattern, rest := word(rest)
+			module, _ := word(rest)
+			if keyword != "alias" || module == "" {
+				return errors.New("not 'alias PATTERN MODULE'")
+			}
+			pattern, ok := underscores(pattern)
+			if !ok {
+				return errors.New("bracket without its partner")
+			}
+			if module != last {
+				n, last = n+1, module
+			}
+			_, err := b.insert(pattern, module, n)
+			return err
+		})
+	}
+}
+
+// builtinText reads modules.builtin, which the kernel's build makes: a path a line.
+func builtinText(t *tree, b *trieBuilder) error {
+	return t.lines("modules.builtin", func(line string) error {
+		_, err := b.insert(moduleName(line), "", 0)
+		return err
+	})
+}
+
+// builtinAliasText reads the aliases of modules.builtin.modinfo: "module.key=value", each ended by a NUL.
+func builtinAliasText(t *tree, b *trieBuilder) error {
+	data, err := readText(t.dir, "modules.builtin.modinfo")
+	if err != nil {
+		return err
+	}
+	for record := range strings.SplitSeq(string(data), "\x00") {
+		key, value, _ := strings.Cut(record, "=")
+		module, ok := strings.CutSuffix(key, ".alias")
+		if !ok || value == "" {
+			continue
+		}
+		if pattern, ok := underscores(value); ok {
+			_, _ = b.insert(pattern, module, 0) // a pattern that is not ASCII matches nothing
+		}
+	}
+	return nil
+}
+
+// build makes the indexes of a tree that has none, of what its modules say of themselves. Nothing is written.
+func (t *tree) build() error {
+	t.problem("modules.dep.bin", "missing, and the text too: run kudev depmod")
+	return nil
+}

@@ -1,0 +1,168 @@
+package modload
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+)
+
+func buildTrie(t testing.TB, lines ...string) *trie {
+	t.Helper()
+	var b trieBuilder
+	for i, l := range lines {
+		key, value, _ := strings.Cut(l, " ")
+		if _, err := b.insert(key, value, uint32(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr, err := newTrie("test", b.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func searchAll(t testing.TB, tr *trie, key string) []string {
+	t.Helper()
+	hits, err := tr.search(key, make([]hit, 0, maxHits))
+	if err != nil {
+		t.Fatalf("search %q: %v", key, err)
+	}
+	var out []string
+	for _, h := range hits {
+		s, err := tr.module(h.offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func TestWildcardsMatchAsTheyAreWalked(t *testing.T) {
+	tr := buildTrie(t,
+		"char_major_116_* snd", "char_major_116_1 snd_seq", "usb:v046Dp*d* usb", "usb:v046DpC5[0-2]Bd* hid",
+		"of:N*T*Cfsl,gpio a", "of:N*T*Cfsl,gpioC* b", "acpi*:PNP0A03:* pci", "a?c abc", "ab* ab", "* all", "x[ab]y set1", "x[ac]y set2", "x[!a]y set3")
+	for key, want := range map[string]string{
+		"char_major_116_1":                       "snd snd_seq all",
+		"usb:v046DpC52Bd1201":                    "usb hid all",
+		"usb:v046DpC53Bd1201":                    "usb all",
+		"of:NgpioT(null)Cfsl,xCfsl,gpio":         "a all",
+		"of:NgpioT(null)Cfsl,gpioCfsl,gpio":      "a b all",
+		"of:NgpioT(null)Cfsl,gpioCfsl,gpio,more": "b all",
+		"acpi:X:PNP0A03:Y:":                      "pci all",
+		"abc":                                    "abc ab all",
+		"ab":                                     "ab all",
+		"":                                       "all",
+		"xay":                                    "all set1 set2",
+		"xcy":                                    "all set2 set3",
+		"x]y":                                    "all set3",
+	} {
+		if got := strings.Join(searchAll(t, tr, key), " "); got != want {
+			t.Errorf("%q gives %q, want %q", key, got, want)
+		}
+	}
+}
+
+// Random patterns over a small alphabet, checked one by one with glob.
+func TestSearchAgreesWithMatchingOneByOne(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	word := func(alphabet string, n int) string {
+		b := make([]byte, r.IntN(n))
+		for i := range b {
+			b[i] = alphabet[r.IntN(len(alphabet))]
+		}
+		return string(b)
+	}
+	for range 300 {
+		var lines []string
+		seen := map[string]bool{}
+		for range 1 + r.IntN(40) {
+			p := strings.NewReplacer("1", "[ab]", "2", "[!a]").Replace(word("aabbc**?12", 9))
+			if !seen[p] {
+				seen[p] = true
+				lines = append(lines, p+" "+p)
+			}
+		}
+		tr := buildTrie(t, lines...)
+		for range 50 {
+			key := word("abc", 10)
+			var want []string
+			for _, l := range lines {
+				if p, _, _ := strings.Cut(l, " "); glob(p, key) {
+					want = append(want, p)
+				}
+			}
+			if got := searchAll(t, tr, key); !slices.Equal(got, want) {
+				t.Fatalf("%q of %q gives %q, want %q", key, lines, got, want)
+			}
+		}
+	}
+}
+
+func TestWalkYieldsAllKeys(t *testing.T) {
+	lines := []string{"a x", "ab y", "abc z", "b* w", "" + "q v"}
+	tr := buildTrie(t, lines...)
+	var got []string
+	if err := tr.all(func(key string, _ uint32, value string) bool {
+		got = append(got, key+" "+value)
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sort.Strings(lines)
+	if !slices.Equal(got, lines) {
+		t.Errorf("got %q, want %q", got, lines)
+	}
+	for _, l := range lines {
+		key, value, _ := strings.Cut(l, " ")
+		if got, ok, err := tr.lookup(key); got != value || !ok || err != nil {
+			t.Errorf("lookup(%q) = %q, %v, %v", key, got, ok, err)
+		}
+	}
+	if _, ok, err := tr.lookup("abcd"); ok || err != nil {
+		t.Errorf("lookup(abcd) = %v, %v", ok, err)
+	}
+}
+
+func TestGlob(t *testing.T) {
+	for _, c := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "a/b", true}, {"a*b*c", "aXbYbZc", true}, {"a*b*c", "aXbYbZ", false},
+		{"[0-9]x", "3x", true}, {"[0-9]x", "ax", false}, {"[!0-9]x", "ax", true}, {"[]a]x", "]x", true}, {"[abc", "[abc", true},
+		{`\*`, "*", true}, {`\*`, "a", false}, {"??", "ab", true}, {"??", "a", false}, {"snd_*", "snd_hda_intel", true}, {"a-b", "a-b", true},
+	} {
+		if got := glob(c.pattern, c.s); got != c.want {
+			t.Errorf("glob(%q, %q) = %v", c.pattern, c.s, got)
+		}
+	}
+}
+
+func FuzzTrie(f *testing.F) {
+	var b trieBuilder
+	for _, k := range []string{"pci:v*d*sv*", "usb:v[0-9]*", "a?b", "**", "*a*b*c"} {
+		if _, err := b.insert(k, "module", 1); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add(b.bytes(), "pci:v1d2sv3")
+	f.Add(b.bytes(), "aabbcc")
+	f.Add(b.bytes()[:40], "a")
+	f.Add([]byte("\xb0\x07\xf4\x57\x00\x02\x00\x01\xe0\x00\x00\x0c\x00**\x2a\x2a\xe0\x00\x00\x0c"), "aaaa")
+	f.Fuzz(func(t *testing.T, data []byte, key string) {
+		tr, err := newTrie("fuzz", data)
+		if err != nil {
+			return
+		}
+		hits, _ := tr.search(key, make([]hit, 0, maxHits))
+		for _, h := range hits {
+			_, _ = tr.module(h.offset)
+		}
+		_, _, _ = tr.lookup(key)
+		_ = tr.all(func(string, uint32, string) bool { return true })
+	})
+}
