@@ -67,18 +67,7 @@ func setEnd(s string) int {
 // isPattern says whether s holds a wildcard.
 func isPattern(s string) bool { return strings.ContainsAny(s, "*?[") }
 
-// underscores is how module names and aliases are spelled for looking up: every - is a _, except within brackets. ok is false where a
-// bracket has no partner.
-//
-// Format: kmod, shared/util.c, alias_normalize.
-func underscores(s string) (_ string, ok bool) {
-	if strings.IndexByte(s, '-') < 0 && strings.IndexByte(s, '[') < 0 && strings.IndexByte(s, ']') < 0 {
-		return s, true
-	}
-	buf, ok := appendUnderscores(make([]byte, 0, len(s)), s)
-	return string(buf), ok
-}
-
+// appendUnderscores is normalizeAlias into a buffer.
 func appendUnderscores(buf []byte, s string) ([]byte, bool) {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; c {

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -28,20 +27,19 @@ type Index struct {
 // Without a tree there is only the policy: the error is for a tree that is there and cannot be read, and satisfies
 // errors.Is(err, ErrNoTree) where there is none; the index is good for its policy even so.
 func Open(cfg *Config, paths ...string) (*Index, error) {
-	x := &Index{policy: ReadPolicy(cfg, paths...)}
-	if err := cfg.TreeError(); err != nil {
-		x.tree = &tree{}
-		return x, err
+	x := &Index{tree: &tree{}}
+	err := cfg.TreeError()
+	if err == nil {
+		x.tree, err = openTree(cfg.Tree())
 	}
-	var err error
-	x.tree, err = openTree(cfg.Tree())
+	x.policy = readPolicy(cfg, x.tree, paths)
 	return x, err
 }
 
 // OpenDir opens the tree in a directory, which need not be one of the running kernel, without any policy but the tree's own softdeps.
 func OpenDir(dir string) (*Index, error) {
 	t, err := openTree(dir)
-	return &Index{tree: t, policy: readPolicy(dir, nil, "")}, err
+	return &Index{tree: t, policy: readModprobe(t, nil, "")}, err
 }
 
 // Dir is the tree's directory, "" when there is none.
@@ -271,7 +269,7 @@ func (x *Index) BuiltIns() iter.Seq[string] {
 // they are asked for.
 func (x *Index) Refusal(module, alias string) error {
 	if alias != "" {
-		if a, ok := underscores(alias); ok {
+		if a, ok := normalizeAlias(alias); ok {
 			alias = a
 		}
 	}
@@ -285,19 +283,6 @@ func (x *Index) Refusal(module, alias string) error {
 		}
 		return names
 	})
-}
-
-// moduleName is the name of the module in a file: its base name without .ko and what follows, with _ for -.
-func moduleName(file string) string {
-	base := path.Base(file)
-	if i := strings.IndexByte(base, '.'); i >= 0 {
-		base = base[:i]
-	}
-	name, ok := underscores(base)
-	if !ok {
-		return base
-	}
-	return name
 }
 
 // readText reads a file of the tree; a file that is not there is empty.

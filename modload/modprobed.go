@@ -31,21 +31,21 @@ func (l Line) Place() string {
 // modprobeDirs are where modprobe.d files lie, the first that has a file of some name wins.
 var modprobeDirs = []string{"/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}
 
-// A modprobeFile is one file that counts.
-type modprobeFile struct {
+// A policyFile is one file that counts.
+type policyFile struct {
 	base, path string
 }
 
-// modprobeFiles lists what counts of the given files and directories, and of the tree's own: of each base name the first found, in order
+// policyFiles lists what counts of the given files and directories, and of the tree's own: of each base name the first found, in order
 // of base names. Problems are what is there and cannot be read as configuration. dirs are those that were read, for watching.
 //
 // See modprobe.d(5). Source: kmod, libkmod-config.c, kmod_config_new.
-func modprobeFiles(tree string, paths []string) (files []modprobeFile, problems []Problem) {
+func policyFiles(tree string, paths []string) (files []policyFile, problems []Problem) {
 	seen := map[string]bool{}
 	add := func(base, path string) {
 		if !seen[base] {
 			seen[base] = true
-			files = append(files, modprobeFile{base, path})
+			files = append(files, policyFile{base, path})
 		}
 	}
 	if tree != "" {
@@ -56,7 +56,7 @@ func modprobeFiles(tree string, paths []string) (files []modprobeFile, problems 
 		info, err := os.Stat(path)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
-				problems = append(problems, Problem{File: path, Text: cause(err)})
+				problems = append(problems, Problem{File: path, Text: cause(err).Error()})
 			}
 			continue
 		}
@@ -66,7 +66,7 @@ func modprobeFiles(tree string, paths []string) (files []modprobeFile, problems 
 		}
 		entries, err := os.ReadDir(path)
 		if err != nil {
-			problems = append(problems, Problem{File: path, Text: cause(err)})
+			problems = append(problems, Problem{File: path, Text: cause(err).Error()})
 		}
 		for _, e := range entries {
 			name := e.Name()
@@ -75,7 +75,7 @@ func modprobeFiles(tree string, paths []string) (files []modprobeFile, problems 
 			}
 			full := filepath.Join(path, name)
 			if info, err := os.Stat(full); err != nil {
-				problems = append(problems, Problem{File: full, Text: cause(err)})
+				problems = append(problems, Problem{File: full, Text: cause(err).Error()})
 				continue
 			} else if info.IsDir() {
 				problems = append(problems, Problem{File: full, Text: "a directory inside of a directory does not count"})
@@ -84,17 +84,8 @@ func modprobeFiles(tree string, paths []string) (files []modprobeFile, problems 
 			add(name, full)
 		}
 	}
-	slices.SortStableFunc(files, func(a, b modprobeFile) int { return strings.Compare(a.base, b.base) })
+	slices.SortStableFunc(files, func(a, b policyFile) int { return strings.Compare(a.base, b.base) })
 	return files, problems
-}
-
-// cause is an error without the operation and path that the reader of the message knows already.
-func cause(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err.Error()
-	}
-	return err.Error()
 }
 
 // parseModprobe reads one file of modprobe.d. A bad line is a problem and is skipped, the rest counts.
@@ -155,7 +146,7 @@ func parseModprobe(file string, data []byte) (lines []Line, problems []Problem) 
 			continue
 		}
 		var ok bool
-		if l.Name, ok = underscores(name); !ok {
+		if l.Name, ok = normalizeAlias(name); !ok {
 			bad("bracket without its partner")
 			continue
 		}
@@ -166,7 +157,7 @@ func parseModprobe(file string, data []byte) (lines []Line, problems []Problem) 
 				bad("no module")
 				continue
 			}
-			if l.Value, ok = underscores(module); !ok {
+			if l.Value, ok = normalizeAlias(module); !ok {
 				bad("bracket without its partner")
 				continue
 			}
@@ -244,7 +235,7 @@ func parseModuleCommandLine(text string) (lines []Line, problems []Problem) {
 			}
 			continue
 		}
-		name, ok := underscores(module)
+		name, ok := normalizeAlias(module)
 		if !ok {
 			problems = append(problems, Problem{File: commandLineName, Text: fmt.Sprintf("ignoring bad option of module '%s'", module)})
 			continue

@@ -37,15 +37,15 @@ type Softdep struct {
 	Lines     []Line
 }
 
-// ReadPolicy reads the policy. paths are files and directories that replace the directories of modprobe.d(5), as modprobe's -C does.
-// What cannot be read is among [Policy.Problems]; the rest counts.
-func ReadPolicy(cfg *Config, paths ...string) *Policy {
+// readPolicy reads the policy that goes with a tree. paths are files and directories that replace the directories of modprobe.d(5), as
+// modprobe's -C does. What cannot be read is among [Policy.Problems]; the rest counts.
+func readPolicy(cfg *Config, t *tree, paths []string) *Policy {
 	if len(paths) == 0 {
 		for _, dir := range modprobeDirs {
 			paths = append(paths, cfg.Path(dir))
 		}
 	}
-	p := readPolicy(cfg.Tree(), paths, cfg.CommandLine())
+	p := readModprobe(t, paths, cfg.CommandLine())
 	p.forbid, p.allow = cfg.Forbid(), cfg.Allow()
 	seal := cfg.Path(SealFile)
 	p.read = append(p.read, seal)
@@ -58,17 +58,24 @@ func ReadPolicy(cfg *Config, paths ...string) *Policy {
 // SealFile is there while loading has ended but for what the allow list names: see [Seal].
 const SealFile = "/run/kudev/sealed"
 
-func readPolicy(tree string, paths []string, commandLine string) *Policy {
+// readModprobe reads modprobe.d and what goes with it.
+func readModprobe(t *tree, paths []string, commandLine string) *Policy {
 	p := newPolicy()
-	files, problems := modprobeFiles(tree, paths)
+	files, problems := policyFiles(t.dir, paths)
 	p.problems = problems
 	p.read = append(p.read, paths...)
 	for _, f := range files {
 		p.read = append(p.read, f.path)
-		data, err := os.ReadFile(f.path)
+		var data []byte
+		var err error
+		if text, ok := t.texts[f.base]; ok {
+			data = []byte(text)
+		} else {
+			data, err = os.ReadFile(f.path)
+		}
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
-				p.problems = append(p.problems, Problem{File: f.path, Text: cause(err)})
+				p.problems = append(p.problems, Problem{File: f.path, Text: cause(err).Error()})
 			}
 			continue
 		}
@@ -220,7 +227,7 @@ func (e *ForbiddenError) Error() string {
 func (p *Policy) refusal(module, alias string, resolve func(alias string) []string) error {
 	match := func(patterns []Pattern) (Pattern, string, bool) {
 		for _, pat := range patterns {
-			text, ok := underscores(pat.Pattern)
+			text, ok := normalizeAlias(pat.Pattern)
 			if !ok {
 				text = pat.Pattern
 			}

@@ -1,12 +1,15 @@
 package modload
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +22,7 @@ type tree struct {
 	dir string
 
 	dep, alias, symbols, builtin, builtinAlias indexFile
+	texts                                      map[string]string // of files that are not there
 
 	mu       sync.Mutex
 	problems []Problem
@@ -28,7 +32,7 @@ type tree struct {
 type indexFile struct {
 	tree    *tree
 	name    string // "modules.alias"
-	text    func(t *tree, b *trieBuilder) error
+	text    func(t *tree) ([]indexEntry, error)
 	current atomic.Pointer[trie]
 	mu      sync.Mutex // while it is replaced
 	gone    bool       // it was replaced already
@@ -109,7 +113,7 @@ func mapFile(dir int, name string) ([]byte, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errors.New("not a regular file")
 	}
-	if st.Size == 0 || st.Size > refOffset {
+	if st.Size == 0 || st.Size > nodeOffset {
 		return nil, nil
 	}
 	return unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
@@ -170,11 +174,21 @@ func (f *indexFile) replace(bad *trie, err error) {
 
 // fromText makes the index of the text file.
 func (f *indexFile) fromText() {
-	var b trieBuilder
-	if err := f.text(f.tree, &b); err != nil {
+	entries, err := f.text(f.tree)
+	if err != nil {
 		f.tree.problem(f.name, err.Error())
 	}
-	tr, err := newTrie(filepath.Join(f.tree.dir, f.name), b.bytes())
+	f.fill(entries)
+}
+
+// fill makes the index of entries in memory.
+func (f *indexFile) fill(entries []indexEntry) {
+	for i := range entries {
+		entries[i].seq = uint32(i)
+	}
+	entries = slices.DeleteFunc(entries, func(e indexEntry) bool { return !indexable(e.key) })
+	sortIndex(entries, nil)
+	tr, err := newTrie(filepath.Join(f.tree.dir, f.name), appendIndex(nil, entries))
 	if err != nil {
 		f.tree.problem(f.name, err.Error())
 	}
@@ -280,56 +294,57 @@ func (t *tree) lines(name string, do func(line string) error) error {
 }
 
 // depText reads modules.dep: "path: path path". The order of lines is that of modules.order.
-func depText(t *tree, b *trieBuilder) error {
-	n := uint32(0)
-	return t.lines("modules.dep", func(line string) error {
+func depText(t *tree) (entries []indexEntry, _ error) {
+	err := t.lines("modules.dep", func(line string) error {
 		file, _, ok := strings.Cut(line, ":")
 		if !ok {
 			return errors.New("no colon behind the module's path")
 		}
-		_, err := b.insert(moduleName(file), line, n)
-		n++
-		return err
+		entries = append(entries, indexEntry{key: moduleName(file), value: line, priority: uint32(len(entries))})
+		return nil
 	})
+	return entries, err
 }
 
 // aliasText reads modules.alias and modules.symbols: "alias PATTERN MODULE". The order of lines is that of priority.
-func aliasText(name string) func(t *tree, b *trieBuilder) error {
-	return func(t *tree, b *trieBuilder) error {
+func aliasText(name string) func(t *tree) ([]indexEntry, error) {
+	return func(t *tree) (entries []indexEntry, _ error) {
 		n, last := uint32(0), ""
-		return t.lines(name, func(line string) error {
+		err := t.lines(name, func(line string) error {
 			keyword, rest := word(line)
 			pattern, rest := word(rest)
 			module, _ := word(rest)
 			if keyword != "alias" || module == "" {
 				return errors.New("not 'alias PATTERN MODULE'")
 			}
-			pattern, ok := underscores(pattern)
+			pattern, ok := normalizeAlias(pattern)
 			if !ok {
 				return errors.New("bracket without its partner")
 			}
 			if module != last {
 				n, last = n+1, module
 			}
-			_, err := b.insert(pattern, module, n)
-			return err
+			entries = append(entries, indexEntry{key: pattern, value: module, priority: n})
+			return nil
 		})
+		return entries, err
 	}
 }
 
 // builtinText reads modules.builtin, which the kernel's build makes: a path a line.
-func builtinText(t *tree, b *trieBuilder) error {
-	return t.lines("modules.builtin", func(line string) error {
-		_, err := b.insert(moduleName(line), "", 0)
-		return err
+func builtinText(t *tree) (entries []indexEntry, _ error) {
+	err := t.lines("modules.builtin", func(line string) error {
+		entries = append(entries, indexEntry{key: moduleName(line)})
+		return nil
 	})
+	return entries, err
 }
 
 // builtinAliasText reads the aliases of modules.builtin.modinfo: "module.key=value", each ended by a NUL.
-func builtinAliasText(t *tree, b *trieBuilder) error {
+func builtinAliasText(t *tree) (entries []indexEntry, _ error) {
 	data, err := readText(t.dir, "modules.builtin.modinfo")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for record := range strings.SplitSeq(string(data), "\x00") {
 		key, value, _ := strings.Cut(record, "=")
@@ -337,15 +352,55 @@ func builtinAliasText(t *tree, b *trieBuilder) error {
 		if !ok || value == "" {
 			continue
 		}
-		if pattern, ok := underscores(value); ok {
-			_, _ = b.insert(pattern, module, 0) // a pattern that is not ASCII matches nothing
+		if pattern, ok := normalizeAlias(value); ok {
+			entries = append(entries, indexEntry{key: pattern, value: module})
+		}
+	}
+	return entries, nil
+}
+
+// build makes the indexes of a tree that has none, of what its modules say of themselves. Nothing is written.
+func (t *tree) build() error {
+	t.problem("modules.dep", "missing, and modules.dep.bin too: made in memory of the modules themselves; run kudev depmod")
+	d := &depmod{DepmodOptions: DepmodOptions{
+		Dir:      t.dir,
+		Release:  filepath.Base(t.dir),
+		Parallel: runtime.GOMAXPROCS(0),
+		Log:      slog.New(slog.DiscardHandler),
+	}}
+	if err := d.find(context.Background()); err != nil {
+		return fmt.Errorf("read the modules in %s: %w", t.dir, err)
+	}
+	d.order()
+	d.resolve()
+	if err := d.sort(); err != nil {
+		return fmt.Errorf("order the modules in %s: %w", t.dir, err)
+	}
+	t.texts = map[string]string{}
+	indexes := map[string]*indexFile{}
+	for _, f := range t.files() {
+		indexes[f.name+".bin"] = f
+	}
+	for _, f := range depmodFiles() {
+		text, entries, err := f.make(d, f.binary != "")
+		if err != nil {
+			return fmt.Errorf("index the modules in %s: %w", t.dir, err)
+		}
+		if x := indexes[f.binary]; x != nil {
+			x.gone = true
+			x.fill(entries)
+		} else {
+			t.texts[f.text] = text
 		}
 	}
 	return nil
 }
 
-// build makes the indexes of a tree that has none, of what its modules say of themselves. Nothing is written.
-func (t *tree) build() error {
-	t.problem("modules.dep.bin", "missing, and the text too: run kudev depmod")
-	return nil
+// text is a text file of the tree, made in memory where the whole index is. A file that is not there is empty.
+func (t *tree) text(name string) (string, error) {
+	if text, ok := t.texts[name]; ok {
+		return text, nil
+	}
+	data, err := readText(t.dir, name)
+	return string(data), err
 }

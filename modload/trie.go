@@ -31,13 +31,7 @@ type trie struct {
 }
 
 const (
-	trieMagic   = 0xB007F457
-	trieVersion = 0x00020001
-
-	refPrefix   = 0x80000000
-	refValues   = 0x40000000
-	refChildren = 0x20000000
-	refOffset   = 0x0FFFFFFF
+	nodeOffset = 0x0FFFFFFF // the rest of a reference
 
 	// maxSteps bounds the work for one look-up in a damaged file. The most that a real tree's patterns take is some thousands.
 	maxSteps = 1 << 20
@@ -60,18 +54,18 @@ func newTrie(name string, data []byte) (*trie, error) {
 	if len(data) < 12 {
 		return nil, &DamagedIndexError{name, int64(len(data)), "the file ends within its header"}
 	}
-	if m := binary.BigEndian.Uint32(data); m != trieMagic {
-		return nil, &DamagedIndexError{name, 0, fmt.Sprintf("magic number is %#08x, not %#08x", m, uint32(trieMagic))}
+	if m := binary.BigEndian.Uint32(data); m != indexMagic {
+		return nil, &DamagedIndexError{name, 0, fmt.Sprintf("magic number is %#08x, not %#08x", m, uint32(indexMagic))}
 	}
-	if v := binary.BigEndian.Uint32(data[4:]); v>>16 != trieVersion>>16 {
+	if v := binary.BigEndian.Uint32(data[4:]); v>>16 != indexVersion>>16 {
 		return nil, &DamagedIndexError{name, 4, fmt.Sprintf("version is %d.%d, not 2", v>>16, v&0xffff)}
 	}
-	if len(data) > refOffset {
-		return nil, &DamagedIndexError{name, refOffset, "the file is larger than its offsets can say"}
+	if len(data) > nodeOffset {
+		return nil, &DamagedIndexError{name, nodeOffset, "the file is larger than its offsets can say"}
 	}
 	t := &trie{name: name, data: data, root: binary.BigEndian.Uint32(data[8:])}
-	if off := t.root & refOffset; off < 12 || int(off) >= len(data) {
-		if t.root&^refOffset == 0 && int(off) == len(data) {
+	if off := t.root & nodeOffset; off < 12 || int(off) >= len(data) {
+		if t.root&^nodeOffset == 0 && int(off) == len(data) {
 			return t, nil // an index of nothing: its root has no parts
 		}
 		return nil, &DamagedIndexError{name, 8, fmt.Sprintf("the root lies at %d, outside of the file", off)}
@@ -94,11 +88,11 @@ func (t *trie) search(key string, buf []hit) (_ []hit, err error) {
 	if t.files {
 		defer t.guard(debug.SetPanicOnFault(true), &err)
 	}
-	if t.root&^uint32(refOffset) == 0 {
+	if t.root&^uint32(nodeOffset) == 0 {
 		return buf[:0], nil
 	}
 	w := walk{data: t.data, key: key, hits: buf[:0]}
-	w.node(t.root, t.root&refOffset, 0)
+	w.node(t.root, t.root&nodeOffset, 0)
 	if w.fault != "" {
 		return nil, &DamagedIndexError{t.name, int64(w.at), w.fault}
 	}
@@ -115,14 +109,14 @@ func (t *trie) exact(key string) (values uint32, found bool, err error) {
 	}
 	ref := t.root
 	for {
-		p := ref & refOffset
+		p := ref & nodeOffset
 		if int(p) >= len(t.data) {
-			if ref&^uint32(refOffset) == 0 {
+			if ref&^uint32(nodeOffset) == 0 {
 				return 0, false, nil
 			}
 			return 0, false, t.damaged(p, "the file ends")
 		}
-		if ref&refPrefix != 0 {
+		if ref&nodePrefix != 0 {
 			for ; ; p++ {
 				if int(p) >= len(t.data) {
 					return 0, false, t.damaged(p, "a prefix has no end")
@@ -140,7 +134,7 @@ func (t *trie) exact(key string) (values uint32, found bool, err error) {
 		}
 		var table uint32
 		var first, last byte
-		if ref&refChildren != 0 {
+		if ref&nodeChildren != 0 {
 			if int(p)+2 > len(t.data) {
 				return 0, false, t.damaged(p, "the file ends")
 			}
@@ -152,14 +146,14 @@ func (t *trie) exact(key string) (values uint32, found bool, err error) {
 			p = table + 4*(uint32(last-first)+1)
 		}
 		if key == "" {
-			return p, ref&refValues != 0, nil
+			return p, ref&nodeValues != 0, nil
 		}
 		c := key[0]
 		if table == 0 || c < first || c > last {
 			return 0, false, nil
 		}
 		ref = binary.BigEndian.Uint32(t.data[table+4*uint32(c-first):])
-		if ref&refOffset == 0 {
+		if ref&nodeOffset == 0 {
 			return 0, false, nil
 		}
 		key = key[1:] // so a damaged file cannot hold us for longer than the key is
@@ -241,7 +235,7 @@ func (t *trie) all(f func(key string, priority uint32, value string) bool) (err 
 	if t.files {
 		defer t.guard(debug.SetPanicOnFault(true), &err)
 	}
-	if t.root&^uint32(refOffset) == 0 {
+	if t.root&^uint32(nodeOffset) == 0 {
 		return nil
 	}
 	key := make([]byte, 0, 256)
@@ -249,7 +243,7 @@ func (t *trie) all(f func(key string, priority uint32, value string) bool) (err 
 	var visit func(ref uint32, depth int) (bool, error)
 	visit = func(ref uint32, depth int) (bool, error) {
 		if steps++; steps > len(t.data) || depth > 4096 {
-			return false, t.damaged(ref&refOffset, "nodes go round in a circle")
+			return false, t.damaged(ref&nodeOffset, "nodes go round in a circle")
 		}
 		n, err := t.read(ref)
 		if err != nil {
@@ -273,7 +267,7 @@ func (t *trie) all(f func(key string, priority uint32, value string) bool) (err 
 		}
 		for i := range n.children {
 			child := binary.BigEndian.Uint32(t.data[n.table+4*uint32(i):])
-			if child&refOffset == 0 {
+			if child&nodeOffset == 0 {
 				continue
 			}
 			key = append(key, n.first+byte(i))
@@ -300,12 +294,12 @@ type trieNode struct {
 }
 
 func (t *trie) read(ref uint32) (n trieNode, err error) {
-	p := ref & refOffset
+	p := ref & nodeOffset
 	if int(p) > len(t.data) {
 		return n, t.damaged(p, "a reference points outside of the file")
 	}
 	n.prefix, n.prefixEnd = p, p
-	if ref&refPrefix != 0 {
+	if ref&nodePrefix != 0 {
 		end := bytes.IndexByte(t.data[p:], 0)
 		if end < 0 {
 			return n, t.damaged(p, "a prefix has no end")
@@ -313,7 +307,7 @@ func (t *trie) read(ref uint32) (n trieNode, err error) {
 		n.prefixEnd = p + uint32(end)
 		p = n.prefixEnd + 1
 	}
-	if ref&refChildren != 0 {
+	if ref&nodeChildren != 0 {
 		if int(p)+2 > len(t.data) || t.data[p+1] < t.data[p] {
 			return n, t.damaged(p, "the table of children is damaged")
 		}
@@ -323,7 +317,7 @@ func (t *trie) read(ref uint32) (n trieNode, err error) {
 			return n, t.damaged(n.table, "the file ends within a table of children")
 		}
 	}
-	if ref&refValues != 0 {
+	if ref&nodeValues != 0 {
 		if int(p)+4 > len(t.data) {
 			return n, t.damaged(p, "the file ends")
 		}
@@ -370,7 +364,7 @@ func (w *walk) node(ref, p uint32, k int) {
 			return
 		}
 		data := w.data
-		if ref&refPrefix != 0 {
+		if ref&nodePrefix != 0 {
 			for {
 				if int(p) >= len(data) {
 					w.fail(p, "a prefix has no end")
@@ -401,7 +395,7 @@ func (w *walk) node(ref, p uint32, k int) {
 			}
 		}
 		var next uint32
-		if ref&refChildren != 0 {
+		if ref&nodeChildren != 0 {
 			if int(p)+2 > len(data) {
 				w.fail(p, "the file ends")
 				return
@@ -414,18 +408,18 @@ func (w *walk) node(ref, p uint32, k int) {
 				return
 			}
 			if first <= '*' && '*' <= last {
-				if child := binary.BigEndian.Uint32(data[table+4*uint32('*'-first):]); child&refOffset != 0 {
-					w.star(child, child&refOffset, k)
+				if child := binary.BigEndian.Uint32(data[table+4*uint32('*'-first):]); child&nodeOffset != 0 {
+					w.star(child, child&nodeOffset, k)
 				}
 			}
 			if first <= '?' && '?' <= last && k < len(w.key) {
-				if child := binary.BigEndian.Uint32(data[table+4*uint32('?'-first):]); child&refOffset != 0 {
-					w.node(child, child&refOffset, k+1)
+				if child := binary.BigEndian.Uint32(data[table+4*uint32('?'-first):]); child&nodeOffset != 0 {
+					w.node(child, child&nodeOffset, k+1)
 				}
 			}
 			if first <= '[' && '[' <= last && k < len(w.key) {
-				if child := binary.BigEndian.Uint32(data[table+4*uint32('['-first):]); child&refOffset != 0 {
-					w.set(child, child&refOffset, k)
+				if child := binary.BigEndian.Uint32(data[table+4*uint32('['-first):]); child&nodeOffset != 0 {
+					w.set(child, child&nodeOffset, k)
 				}
 			}
 			if k < len(w.key) {
@@ -435,15 +429,15 @@ func (w *walk) node(ref, p uint32, k int) {
 			}
 		}
 		if k == len(w.key) {
-			if ref&refValues != 0 {
+			if ref&nodeValues != 0 {
 				w.emit(p)
 			}
 			return
 		}
-		if next&refOffset == 0 {
+		if next&nodeOffset == 0 {
 			return
 		}
-		ref, p = next, next&refOffset
+		ref, p = next, next&nodeOffset
 		k++
 	}
 }
@@ -454,7 +448,7 @@ func (w *walk) star(ref, p uint32, k int) {
 		return
 	}
 	data := w.data
-	for ref&refPrefix != 0 && int(p) < len(data) && data[p] == '*' {
+	for ref&nodePrefix != 0 && int(p) < len(data) && data[p] == '*' {
 		p++
 	}
 	for _, seen := range w.stars[:w.nstars] {
@@ -468,7 +462,7 @@ func (w *walk) star(ref, p uint32, k int) {
 	} else if !w.starAmongMore(p) {
 		return
 	}
-	if ref&refPrefix != 0 {
+	if ref&nodePrefix != 0 {
 		if int(p) >= len(data) {
 			w.fail(p, "a prefix has no end")
 			return
@@ -492,7 +486,7 @@ func (w *walk) star(ref, p uint32, k int) {
 			}
 		}
 	}
-	if ref&refChildren != 0 {
+	if ref&nodeChildren != 0 {
 		if int(p)+2 > len(data) {
 			w.fail(p, "the file ends")
 			return
@@ -505,8 +499,8 @@ func (w *walk) star(ref, p uint32, k int) {
 			return
 		}
 		if first <= '*' && '*' <= last {
-			if child := binary.BigEndian.Uint32(data[table+4*uint32('*'-first):]); child&refOffset != 0 {
-				w.star(child, child&refOffset, k)
+			if child := binary.BigEndian.Uint32(data[table+4*uint32('*'-first):]); child&nodeOffset != 0 {
+				w.star(child, child&nodeOffset, k)
 			}
 		}
 		any, set := uint32(0), uint32(0)
@@ -518,31 +512,31 @@ func (w *walk) star(ref, p uint32, k int) {
 		}
 		if first == last && any|set == 0 { // one way on: jump to where the key has that byte
 			child := binary.BigEndian.Uint32(data[table:])
-			for at := k; first != '*' && child&refOffset != 0; {
+			for at := k; first != '*' && child&nodeOffset != 0; {
 				i := strings.IndexByte(w.key[at:], first)
 				if i < 0 {
 					break
 				}
 				at += i + 1
-				w.node(child, child&refOffset, at)
+				w.node(child, child&nodeOffset, at)
 			}
 		} else {
 			for at := k; at < len(w.key); at++ {
-				if any&refOffset != 0 {
-					w.node(any, any&refOffset, at+1)
+				if any&nodeOffset != 0 {
+					w.node(any, any&nodeOffset, at+1)
 				}
-				if set&refOffset != 0 {
-					w.set(set, set&refOffset, at)
+				if set&nodeOffset != 0 {
+					w.set(set, set&nodeOffset, at)
 				}
 				if c := w.key[at]; first <= c && c <= last && c != '*' && c != '?' && c != '[' {
-					if child := binary.BigEndian.Uint32(data[table+4*uint32(c-first):]); child&refOffset != 0 {
-						w.node(child, child&refOffset, at+1)
+					if child := binary.BigEndian.Uint32(data[table+4*uint32(c-first):]); child&nodeOffset != 0 {
+						w.node(child, child&nodeOffset, at+1)
 					}
 				}
 			}
 		}
 	}
-	if ref&refValues != 0 {
+	if ref&nodeValues != 0 {
 		w.emit(p)
 	}
 }
@@ -577,7 +571,7 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 		return
 	}
 	data := w.data
-	if ref&refPrefix != 0 {
+	if ref&nodePrefix != 0 {
 		for {
 			if int(p) >= len(data) {
 				w.fail(p, "a prefix has no end")
@@ -602,7 +596,7 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 			}
 		}
 	}
-	if ref&refChildren == 0 {
+	if ref&nodeChildren == 0 {
 		return // a bracket that is never closed matches nothing
 	}
 	if int(p)+2 > len(data) {
@@ -621,17 +615,17 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 	}
 	for c := int(first); c <= int(last); c++ {
 		child := binary.BigEndian.Uint32(data[table+4*uint32(c-int(first)):])
-		if child&refOffset == 0 {
+		if child&nodeOffset == 0 {
 			continue
 		}
 		text[n] = byte(c)
 		if c == ']' && closesSet(text[:n+1]) {
 			if inSet(text[:n+1], w.key[k]) {
-				w.node(child, child&refOffset, k+1)
+				w.node(child, child&nodeOffset, k+1)
 			}
 			continue
 		}
-		w.setFrom(child, child&refOffset, k, text, n+1)
+		w.setFrom(child, child&nodeOffset, k, text, n+1)
 	}
 }
 

@@ -8,16 +8,20 @@ import (
 	"testing"
 )
 
-func buildTrie(t testing.TB, lines ...string) *trie {
-	t.Helper()
-	var b trieBuilder
+// indexOf makes a binary index of lines "KEY VALUE", their order being their priority.
+func indexOf(lines ...string) []byte {
+	var entries []indexEntry
 	for i, l := range lines {
 		key, value, _ := strings.Cut(l, " ")
-		if _, err := b.insert(key, value, uint32(i)); err != nil {
-			t.Fatal(err)
-		}
+		entries = append(entries, indexEntry{key, value, uint32(i), uint32(i)})
 	}
-	tr, err := newTrie("test", b.bytes())
+	sortIndex(entries, nil)
+	return appendIndex(nil, entries)
+}
+
+func buildTrie(t testing.TB, lines ...string) *trie {
+	t.Helper()
+	tr, err := newTrie("test", indexOf(lines...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,15 +147,10 @@ func TestGlob(t *testing.T) {
 }
 
 func FuzzTrie(f *testing.F) {
-	var b trieBuilder
-	for _, k := range []string{"pci:v*d*sv*", "usb:v[0-9]*", "a?b", "**", "*a*b*c"} {
-		if _, err := b.insert(k, "module", 1); err != nil {
-			f.Fatal(err)
-		}
-	}
-	f.Add(b.bytes(), "pci:v1d2sv3")
-	f.Add(b.bytes(), "aabbcc")
-	f.Add(b.bytes()[:40], "a")
+	index := indexOf("pci:v*d*sv* a", "usb:v[0-9]* b", "a?b c", "** d", "*a*b*c e")
+	f.Add(index, "pci:v1d2sv3")
+	f.Add(index, "aabbcc")
+	f.Add(index[:40], "a")
 	f.Add([]byte("\xb0\x07\xf4\x57\x00\x02\x00\x01\xe0\x00\x00\x0c\x00**\x2a\x2a\xe0\x00\x00\x0c"), "aaaa")
 	f.Fuzz(func(t *testing.T, data []byte, key string) {
 		tr, err := newTrie("fuzz", data)
