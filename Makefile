@@ -26,6 +26,10 @@ packages:
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
 	@sh testdata/debian/fetch >/dev/null
 
+# Debian's kernel on a machine with more than forty devices, in QEMU; see cmd/kudev/internal/vm/demo.
+demo: packages
+	$(GO) run ./cmd/kudev/internal/vm/demo
+
 # Layer 1: fake trees, no privileges, seconds.
 test-unit:
 	$(GO) vet ./...
