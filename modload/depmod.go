@@ -172,7 +172,7 @@ func (d *depmod) find(ctx context.Context) error {
 	readers := make([]*depReader, d.Parallel)
 	var wg sync.WaitGroup
 	for i := range readers {
-		readers[i] = &depReader{log: d.Log, prefix: d.SymbolPrefix}
+		readers[i] = &depReader{log: d.Log, prefix: d.SymbolPrefix, checks: d.Symvers != ""}
 		wg.Go(func() {
 			for m := range queue {
 				if ctx.Err() == nil {

@@ -16,6 +16,7 @@ import (
 type depReader struct {
 	log      *slog.Logger
 	prefix   byte
+	checks   bool // CRCs are wanted
 	sections arena
 	versions versionIndex
 	numbers  map[string]uint32
@@ -59,26 +60,23 @@ func (r *depReader) read(m *depModule) {
 	m.read = true
 	r.done = append(r.done, m)
 
-	use := func(name []byte, crc uint64) symbolUse {
-		return symbolUse{id: r.number(r.strip(name)), crc: uint32(crc), wide: crc>>32 != 0}
-	}
-	table, tableErr := f.symbols()
 	start := len(r.uses)
-	exportErr := f.exports(&table, func(name []byte, crc uint64) { r.uses = append(r.uses, use(name, crc)) })
-	middle := len(r.uses)
-	if tableErr == nil {
-		tableErr = f.needs(&table, &r.versions, func(name []byte, crc uint64, weak bool) {
-			if len(name) > 0 && name[0] == '.' { // ppc64: .symbol is symbol
-				name = name[1:]
-			}
-			u := use(name, crc)
-			if weak {
-				u.id |= weakUse
-			}
-			r.uses = append(r.uses, u)
-		})
+	err = f.scan(func(name []byte, s elfSymbol) {
+		u := symbolUse{id: r.number(r.strip(name))}
+		if r.checks {
+			u.setCRC(f.crc(s))
+		}
+		r.uses = append(r.uses, u)
+	}, nil)
+	if err != nil || len(r.uses) == start {
+		r.uses = r.uses[:start]
+		err = f.exportedNames(func(name []byte) { r.uses = append(r.uses, symbolUse{id: r.number(r.strip(name))}) })
 	}
-	if err := errors.Join(exportErr, tableErr); err != nil && !errors.Is(err, errNoSection) {
+	middle := len(r.uses)
+	if err == nil {
+		err = r.needs(f)
+	}
+	if err != nil && !errors.Is(err, errNoSection) {
 		r.log.Error(fmt.Sprintf("failed to load symbols from %s: %v", m.path, err))
 		r.uses = r.uses[:middle]
 	}
@@ -105,6 +103,35 @@ func (r *depReader) read(m *depModule) {
 	}
 	m.info = string(r.lines)
 }
+
+// needs appends what a module needs to r.uses.
+func (r *depReader) needs(f *Module) error {
+	versions, err := f.versions()
+	if err != nil {
+		return err
+	}
+	r.versions.reset(versions)
+	need := func(name []byte, crc uint64, weak bool) {
+		if len(name) > 0 && name[0] == '.' { // ppc64: .symbol is symbol
+			name = name[1:]
+		}
+		u := symbolUse{id: r.number(r.strip(name))}
+		if weak {
+			u.id |= weakUse
+		}
+		u.setCRC(crc)
+		r.uses = append(r.uses, u)
+	}
+	if err := f.scan(nil, func(name []byte, weak bool) { need(name, r.versions.take(name), weak) }); err != nil {
+		return err
+	}
+	for v := range r.versions.left() {
+		need(v.name, v.crc, false)
+	}
+	return nil
+}
+
+func (u *symbolUse) setCRC(crc uint64) { u.crc, u.wide = uint32(crc), crc>>32 != 0 }
 
 // values yields the values of one key in the module's lines.
 func (m *depModule) values(key string, yield func(value string)) {

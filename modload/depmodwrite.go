@@ -83,9 +83,24 @@ func (d *depmod) write(ctx context.Context) (err error) {
 	}()
 	removeLeftovers(d.OutDir, names)
 
-	// What is made here stays small: no more of the files than are written at a time are in memory.
+	var synced errgroup.Group
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(d.Parallel)
+	put := func(name string, data []byte) error {
+		f, err := writeNew(filepath.Join(d.OutDir, name+suffix), data)
+		if err != nil {
+			return fmt.Errorf("could not create index %s: %w", name, cause(err))
+		}
+		// The disk is waited for beside the work, and for all files at once: one commit of its journal serves them all.
+		synced.Go(func() error {
+			err := errors.Join(f.Sync(), f.Close())
+			if err != nil {
+				return fmt.Errorf("could not write index %s: %w", name, cause(err))
+			}
+			return nil
+		})
+		return nil
+	}
 	for _, f := range files {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
@@ -96,8 +111,8 @@ func (d *depmod) write(ctx context.Context) (err error) {
 				return err
 			}
 			if f.text != "" {
-				if err := writeSynced(filepath.Join(d.OutDir, f.text+suffix), text); err != nil {
-					return fmt.Errorf("could not create index %s: %w", f.text, cause(err))
+				if err := put(f.text, []byte(text)); err != nil {
+					return err
 				}
 			}
 			if f.binary == "" {
@@ -108,13 +123,14 @@ func (d *depmod) write(ctx context.Context) (err error) {
 				sortIndex(entries, d.duplicate(f.binary))
 				index = appendIndex(nil, entries)
 			}
-			if err := writeSynced(filepath.Join(d.OutDir, f.binary+suffix), index); err != nil {
-				return fmt.Errorf("could not create index %s: %w", f.binary, cause(err))
-			}
-			return nil
+			return put(f.binary, index)
 		})
 	}
-	if err := group.Wait(); err != nil {
+	err = group.Wait()
+	if serr := synced.Wait(); err == nil {
+		err = serr
+	}
+	if err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -141,26 +157,17 @@ func removeLeftovers(dir string, names []string) {
 	}
 }
 
-// writeSynced writes a new file and waits until it is on the disk.
-func writeSynced[T string | []byte](path string, data T) error {
+// writeNew writes a new file and leaves it open.
+func writeNew(path string, data []byte) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	switch data := any(data).(type) {
-	case string:
-		_, err = f.WriteString(data)
-	case []byte:
-		_, err = f.Write(data)
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, err
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = f.Close()
-	}
-	return err
+	return f, nil
 }
 
 // duplicate is what to do with an index entry that repeats another; nil when nobody asked.

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Module is a module's file, open for reading: what it says of itself (.modinfo), what it exports and what it needs. A plain file is
@@ -19,9 +22,11 @@ import (
 //
 // Format: elf(5); the sections are those of the kernel's scripts/mod/modpost.c and include/linux/export.h.
 type Module struct {
-	file        *os.File // nil when the image is in memory
-	image       []byte   // the whole file; nil when it is read by section
-	arena       *arena   // where sections are read to; nil: each to memory of its own
+	fd          int    // -1 when the image is in memory
+	image       []byte // the whole file; nil when it is read by section
+	window      []byte // a part of the file that was read ahead
+	windowAt    uint64
+	arena       *arena // where sections are read to; nil: each to memory of its own
 	size        int64
 	compression Compression
 
@@ -45,47 +50,58 @@ var (
 // OpenModule opens the module in the named file, compressed or not.
 func OpenModule(path string) (*Module, error) { return openModule(path, nil) }
 
-// openModule is OpenModule for a caller that reads sections into an arena.
+// openModule is OpenModule for a caller that reads sections into an arena. It makes the system calls itself: an os.File asks the kernel
+// six more questions, which is a third of the time that depmod needs for a module.
 func openModule(path string, a *arena) (*Module, error) {
-	f, err := os.Open(path)
+	fd, err := openRead(path)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	m, err := newModule(f, a)
-	if err != nil {
-		f.Close()
+	m := &Module{fd: fd, arena: a}
+	if err := m.open(path); err != nil {
+		m.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return m, nil
 }
 
-func newModule(f *os.File, a *arena) (*Module, error) {
-	var head [6]byte
-	if n, err := f.ReadAt(head[:], 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	} else if n < len(head) {
-		return nil, errNotELF
-	}
-	if detectCompression(head[:]) != Uncompressed {
-		image, c, err := readImage(f, maxImage)
-		if err != nil {
-			return nil, err
+func openRead(path string) (int, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
 		}
-		f.Close()
-		m := &Module{image: image, size: int64(len(image)), compression: c}
-		return m, m.readTable()
 	}
-	st, err := f.Stat()
+}
+
+func (m *Module) open(path string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(m.fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return errNotELF // a FIFO would block
+	}
+	m.size = st.Size
+	head, err := m.at(0, min(64, uint64(m.size)))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m := &Module{file: f, size: st.Size(), arena: a}
-	return m, m.readTable()
+	if detectCompression(head) != Uncompressed {
+		f := os.NewFile(uintptr(m.fd), path)
+		m.fd = -1
+		defer f.Close()
+		if m.image, m.compression, err = readImage(f, maxImage); err != nil {
+			return err
+		}
+		m.size = int64(len(m.image))
+	}
+	return m.readTable()
 }
 
 // ParseModule reads a module from memory, as it would be handed to the kernel: decompressed.
 func ParseModule(image []byte) (*Module, error) {
-	m := &Module{image: image, size: int64(len(image))}
+	m := &Module{fd: -1, image: image, size: int64(len(image))}
 	if err := m.readTable(); err != nil {
 		return nil, err
 	}
@@ -115,10 +131,12 @@ func (a *arena) reset() { a.used = 0 }
 
 // Close releases the file.
 func (m *Module) Close() error {
-	if m.file == nil {
+	if m.fd < 0 {
 		return nil
 	}
-	return m.file.Close()
+	fd := m.fd
+	m.fd = -1
+	return unix.Close(fd)
 }
 
 // Compression is the format in which the file was found.
@@ -132,17 +150,36 @@ func (m *Module) at(offset, size uint64) ([]byte, error) {
 	if m.image != nil {
 		return m.image[offset : offset+size : offset+size], nil
 	}
+	if at := offset - m.windowAt; offset >= m.windowAt && at <= uint64(len(m.window)) && size <= uint64(len(m.window))-at {
+		return m.window[at : at+size : at+size], nil
+	}
 	if size > maxImage {
 		return nil, errImageTooLarge
 	}
 	b := m.arena.bytes(int(size))
-	if _, err := m.file.ReadAt(b, int64(offset)); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+	for done := 0; done < len(b); {
+		n, err := unix.Pread(m.fd, b[done:], int64(offset)+int64(done))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, err
+		case n == 0:
+			return nil, io.ErrUnexpectedEOF
+		default:
+			done += n
 		}
-		return nil, err
 	}
 	return b, nil
+}
+
+// readAhead reads a part of the file that the next accesses are likely to want. What cannot be read is read when it is asked for.
+func (m *Module) readAhead(from, to uint64) {
+	if m.image != nil || from >= to || to > uint64(m.size) {
+		return
+	}
+	if b, err := m.at(from, to-from); err == nil {
+		m.window, m.windowAt = b, from
+	}
 }
 
 func (m *Module) u16(b []byte) uint16 {
@@ -201,6 +238,11 @@ func (m *Module) readTable() error {
 	}
 	if entry != want || namesIndex == 0 || namesIndex >= count {
 		return errNoTable
+	}
+	// Linkers write the symbols, their names and the sections' names just before the table.
+	const ahead = 16 << 10
+	if end := table + uint64(entry)*uint64(count); table < uint64(m.size) {
+		m.readAhead(table-min(table, ahead), end)
 	}
 	b, err := m.at(table, uint64(entry)*uint64(count))
 	if err != nil {

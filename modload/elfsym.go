@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"hash/maphash"
+	"iter"
 )
 
 // A Symbol is a name that a module exports or needs.
@@ -29,7 +30,6 @@ var errSymbolTable = errors.New("symbol table is damaged")
 
 // elfSymbol is one entry of .symtab.
 type elfSymbol struct {
-	name    []byte
 	value   uint64
 	section uint16
 	info    byte
@@ -63,63 +63,37 @@ func (m *Module) symbols() (symbolTable, error) {
 
 func (t *symbolTable) len() int { return len(t.entries) / t.entry }
 
-// at reads entry i; false when its name lies outside the strings.
-func (t *symbolTable) at(i int) (elfSymbol, bool) {
-	b := t.entries[i*t.entry:]
-	s := elfSymbol{}
-	name := t.m.u32(b)
+// at reads entry i, and the strings from its name on; nil when the name lies outside.
+func (t *symbolTable) at(i int) (s elfSymbol, name []byte) {
+	b := t.entries[i*t.entry : (i+1)*t.entry]
+	at := t.m.u32(b)
 	if t.m.wide {
 		s.info, s.section, s.value = b[4], t.m.u16(b[6:]), t.m.word(b[8:])
 	} else {
 		s.value, s.info, s.section = t.m.word(b[4:]), b[12], t.m.u16(b[14:])
 	}
-	if uint64(name) >= uint64(len(t.strings)) {
-		return s, false
+	if uint64(at) >= uint64(len(t.strings)) {
+		return s, nil
 	}
-	n, ok := cString(t.strings[name:])
-	s.name = n
-	return s, ok
+	return s, t.strings[at:]
 }
 
 // Exports lists what the module offers to others: the symbols with a CRC where the kernel has CONFIG_MODVERSIONS, else the names in
 // __ksymtab_strings.
 func (m *Module) Exports() ([]Symbol, error) {
 	var syms []Symbol
-	err := m.exports(nil, func(name []byte, crc uint64) {
-		syms = append(syms, Symbol{Name: string(name), CRC: crc})
-	})
+	err := m.scan(func(name []byte, s elfSymbol) {
+		syms = append(syms, Symbol{Name: string(name), CRC: m.crc(s)})
+	}, nil)
+	if err != nil || len(syms) == 0 {
+		syms = nil
+		err = m.exportedNames(func(name []byte) { syms = append(syms, Symbol{Name: string(name)}) })
+	}
 	return syms, err
 }
 
-// exports calls yield for each exported symbol; a module that exports nothing is no error. A nil table is read from the file.
-func (m *Module) exports(t *symbolTable, yield func(name []byte, crc uint64)) error {
-	if t == nil {
-		if own, err := m.symbols(); err == nil {
-			t = &own
-		}
-	}
-	if t != nil && t.entries != nil {
-		found, whole := 0, true
-		for i := 1; i < t.len(); i++ {
-			s, ok := t.at(i)
-			if !ok {
-				whole = false
-				break
-			}
-			if !bytes.HasPrefix(s.name, []byte("__crc_")) {
-				continue
-			}
-			found++
-		}
-		if whole && found > 0 {
-			for i := 1; i < t.len(); i++ {
-				if s, _ := t.at(i); bytes.HasPrefix(s.name, []byte("__crc_")) {
-					yield(s.name[len("__crc_"):], m.crc(s))
-				}
-			}
-			return nil
-		}
-	}
+// exportedNames calls yield for each name in __ksymtab_strings. A module that exports nothing is no error.
+func (m *Module) exportedNames(yield func(name []byte)) error {
 	b, err := m.Section("__ksymtab_strings")
 	if errors.Is(err, errNoSection) {
 		return nil
@@ -128,7 +102,40 @@ func (m *Module) exports(t *symbolTable, yield func(name []byte, crc uint64)) er
 		return err
 	}
 	for name := range zeroTerminated(b) {
-		yield(name, 0)
+		yield(name)
+	}
+	return nil
+}
+
+// scan walks the symbol table once and calls export for each symbol that carries the CRC of an exported one, with that one's name, and
+// need for each that is undefined, in the table's order. Either may be nil. After an error, what was yielded before must be forgotten.
+func (m *Module) scan(export func(name []byte, s elfSymbol), need func(name []byte, weak bool)) error {
+	t, err := m.symbols()
+	if err != nil {
+		return err
+	}
+	sparc := m.machine == machineSPARC || m.machine == machineSPARCv9
+	for i := 1; i < t.len(); i++ {
+		s, name := t.at(i)
+		if name == nil {
+			return errSymbolTable
+		}
+		// Most symbols are neither; that is found out without looking for the name's end.
+		exports := export != nil && name[0] == '_' && bytes.HasPrefix(name, []byte("__crc_"))
+		needs := need != nil && s.section == sectionUndefined && name[0] != 0 && !(sparc && s.info&0xf == typeRegister)
+		if !exports && !needs {
+			continue
+		}
+		name, ok := cString(name)
+		if !ok {
+			return errSymbolTable
+		}
+		if exports {
+			export(name[len("__crc_"):], s)
+		}
+		if needs {
+			need(name, s.info>>4 == bindWeak)
+		}
 	}
 	return nil
 }
@@ -157,49 +164,22 @@ func (m *Module) crc(s elfSymbol) uint64 {
 // the rest of __versions (module_layout).
 func (m *Module) Needs() ([]Symbol, error) {
 	var syms []Symbol
-	var scratch versionIndex
-	err := m.needs(nil, &scratch, func(name []byte, crc uint64, weak bool) {
-		syms = append(syms, Symbol{Name: string(name), CRC: crc, Weak: weak})
-	})
-	return syms, err
-}
-
-// needs calls yield for each needed symbol. A nil table is read from the file; scratch is reused from call to call.
-func (m *Module) needs(t *symbolTable, scratch *versionIndex, yield func(name []byte, crc uint64, weak bool)) error {
-	if t == nil {
-		own, err := m.symbols()
-		if err != nil {
-			return err
-		}
-		t = &own
-	}
+	var index versionIndex
 	versions, err := m.versions()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	scratch.reset(versions)
-	for i := 1; i < t.len(); i++ {
-		s, ok := t.at(i)
-		if s.section != sectionUndefined {
-			continue
-		}
-		if (m.machine == machineSPARC || m.machine == machineSPARCv9) && s.info&0xf == typeRegister {
-			continue
-		}
-		if !ok {
-			return errSymbolTable
-		}
-		if len(s.name) == 0 {
-			continue
-		}
-		yield(s.name, scratch.take(s.name), s.info>>4 == bindWeak)
+	index.reset(versions)
+	err = m.scan(nil, func(name []byte, weak bool) {
+		syms = append(syms, Symbol{Name: string(name), CRC: index.take(name), Weak: weak})
+	})
+	if err != nil {
+		return nil, err
 	}
-	for i, taken := range scratch.taken {
-		if !taken {
-			yield(versions[i].name, versions[i].crc, false)
-		}
+	for v := range index.left() {
+		syms = append(syms, Symbol{Name: string(v.name), CRC: v.crc})
 	}
-	return nil
+	return syms, nil
 }
 
 type version struct {
@@ -298,4 +278,15 @@ func (x *versionIndex) take(name []byte) uint64 {
 	}
 	x.taken[i-1] = true
 	return x.versions[i-1].crc
+}
+
+// left yields the entries that nobody has taken.
+func (x *versionIndex) left() iter.Seq[version] {
+	return func(yield func(version) bool) {
+		for i, taken := range x.taken {
+			if !taken && !yield(x.versions[i]) {
+				return
+			}
+		}
+	}
 }

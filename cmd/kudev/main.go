@@ -34,7 +34,9 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"config", "[--json]", "show every setting and where it comes from", runConfig},
+		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
+		{"lsmod", "[--json]", "list the modules in the kernel", runLsmod},
 		{"version", "", "show the version", runVersion},
 	}
 }

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kudev/kudev/modload"
+)
+
+// applet is what kmod's programs have in common: their messages, "modprobe: ERROR: could not …", and their log.
+type applet struct {
+	*env
+	level  slog.Level // messages below are not said
+	syslog bool       // to syslog(3) rather than stderr
+}
+
+// The levels of kmod's messages that slog has no name for.
+const (
+	levelFatal = slog.LevelError + 4
+	levelMute  = slog.LevelError + 100 // above everything
+)
+
+func (a *applet) say(level slog.Level, format string, args ...any) {
+	if level < a.level {
+		return
+	}
+	name := "DEBUG"
+	switch {
+	case level >= levelFatal:
+		name = "FATAL"
+	case level >= slog.LevelError:
+		name = "ERROR"
+	case level >= slog.LevelWarn:
+		name = "WARNING"
+	case level >= modload.LevelNotice:
+		name = "NOTICE"
+	case level >= slog.LevelInfo:
+		name = "INFO"
+	}
+	text := fmt.Sprintf(format, args...)
+	if a.syslog && toSyslog(a.name, level, name+": "+text) == nil {
+		return
+	}
+	fmt.Fprintf(a.stderr, "%s: %s: %s\n", a.name, name, text)
+}
+
+func (a *applet) errorf(format string, args ...any) { a.say(slog.LevelError, format, args...) }
+
+// logger is a log whose records become messages of the program.
+func (a *applet) logger() *slog.Logger { return slog.New(appletHandler{a, ""}) }
+
+type appletHandler struct {
+	a     *applet
+	attrs string
+}
+
+func (h appletHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.a.level }
+
+func (h appletHandler) Handle(_ context.Context, r slog.Record) error {
+	var b bytes.Buffer
+	b.WriteString(h.attrs)
+	r.Attrs(func(at slog.Attr) bool {
+		writeAttr(&b, "", at)
+		return true
+	})
+	h.a.say(r.Level, "%s%s", r.Message, b.String())
+	return nil
+}
+
+func (h appletHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	var b bytes.Buffer
+	for _, at := range attrs {
+		writeAttr(&b, "", at)
+	}
+	h.attrs += b.String()
+	return h
+}
+
+func (h appletHandler) WithGroup(string) slog.Handler { return h }
+
+// toSyslog sends one message to /dev/log. See syslog(3).
+func toSyslog(ident string, level slog.Level, text string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	const daemon = 3 << 3
+	message := fmt.Sprintf("<%d>%s %s: %s", daemon|syslogLevel(level), time.Now().Format(time.Stamp), ident, text)
+	return unix.Sendto(fd, []byte(message), 0, &unix.SockaddrUnix{Name: "/dev/log"})
+}
+
+// getopt is getopt for a program of kmod's: a wrong option is said and ends it with 1.
+func (a *applet) getopt(options []getoptOption, args []string) ([]getoptResult, []string, error) {
+	found, rest, err := getopt(options, args, false)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s: %v\n", a.name, err)
+		return nil, nil, exitStatus(1)
+	}
+	return found, rest, nil
+}
+
+// help prints a program's usage and options; each option is its names, a tab, and what it does.
+func (a *applet) help(usage []string, options ...string) error {
+	fmt.Fprintln(a.stdout, "Usage:")
+	for _, u := range usage {
+		fmt.Fprintf(a.stdout, "\t%s %s\n", a.name, u)
+	}
+	fmt.Fprintln(a.stdout, "Options:")
+	for _, o := range options {
+		names, text, _ := strings.Cut(o, "\t")
+		fmt.Fprintf(a.stdout, "\t%-27s %s\n", names, text)
+	}
+	return nil
+}
+
+// kmodVersion is what the programs of kmod's print for -V: scripts look for the second line.
+func (a *applet) kmodVersion() error {
+	_, err := fmt.Fprintf(a.stdout, "kudev version %s, as kmod 30\n+ZSTD +XZ +ZLIB +LIBCRYPTO -EXPERIMENTAL\n", version)
+	return err
+}
+
+// strerror is an error's cause in the words of strerror(3), which kmod's messages end with.
+func strerror(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errnoText(errno)
+	}
+	return err.Error()
+}
+
+// errnoText is Go's text for an errno as libc writes it: with a capital letter.
+func errnoText(errno unix.Errno) string {
+	text := errno.Error()
+	switch errno { // where the two differ in more than that
+	case unix.ENOEXEC:
+		return "Exec format error"
+	case unix.ENOMEM:
+		return "Cannot allocate memory"
+	case unix.ENODEV:
+		return "No such device"
+	}
+	if text != "" && text[0] >= 'a' && text[0] <= 'z' {
+		text = string(text[0]-'a'+'A') + text[1:]
+	}
+	return text
+}
+
+// absolute is a path made absolute as kmod does it: by putting the working directory in front.
+func absolute(path string) (string, error) {
+	if strings.HasPrefix(path, "/") {
+		return path, nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	return dir + "/" + path, nil
+}
+
+// treeOptions adds what modprobe, modinfo and depmod call -d or -b, and -S or -k, to the configuration's sources.
+func (e *env) treeOptions(rootFlag, root, releaseFlag, release string) modload.Options {
+	options := e.options
+	if root != "" {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: root, Name: rootFlag})
+	}
+	if release != "" {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: release, Name: releaseFlag})
+	}
+	return options
+}

@@ -1,0 +1,111 @@
+package modload
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// WantedTree is [Config.Tree], or where the first root would hold one: for messages, and for depmod -n of what is not there yet.
+func (c *Config) WantedTree() string {
+	if c.tree != "" {
+		return c.tree
+	}
+	root := "/"
+	if roots := c.Roots(); len(roots) > 0 {
+		root = roots[0]
+	}
+	return c.TreeBelow(root, "")
+}
+
+// TreeBelow is the directory of the release's modules below a root. moduleDir is where trees lie in it; empty: lib/modules.
+func (c *Config) TreeBelow(root, moduleDir string) string {
+	if moduleDir == "" {
+		moduleDir = treeDirs[0]
+	}
+	return filepath.Join(c.Path(root), moduleDir, c.Release())
+}
+
+// A LiveModule is a module in the kernel.
+type LiveModule struct {
+	Name    string
+	State   string // "live", "coming" or "going"
+	Size    int64  // bytes
+	Users   int    // how often it is in use; negative when the kernel cannot unload modules
+	Holders []string
+}
+
+// Live lists the modules in the kernel, the youngest first, as lsmod does. It reads /proc/modules and /sys/module; a module that goes away
+// meanwhile is listed with what /proc/modules said.
+func Live(cfg *Config) ([]LiveModule, error) {
+	data, err := os.ReadFile(cfg.Path("/proc/modules"))
+	if err != nil {
+		return nil, err
+	}
+	var live []LiveModule
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		m := LiveModule{Name: fields[0]}
+		m.Size, _ = strconv.ParseInt(fields[1], 10, 64)
+		if len(fields) > 4 {
+			m.State = strings.ToLower(fields[4])
+			if m.State == "loading" || m.State == "unloading" {
+				m.State = map[string]string{"loading": "coming", "unloading": "going"}[m.State]
+			}
+		}
+		m.readSys(cfg)
+		live = append(live, m)
+	}
+	return live, nil
+}
+
+// FindLive reads the state of one module from /sys/module. The error satisfies errors.Is(err, fs.ErrNotExist) when the kernel has no
+// module of that name, and is [ErrBuiltIn] when it is part of the kernel.
+func FindLive(cfg *Config, name string) (LiveModule, error) {
+	m := LiveModule{Name: strings.ReplaceAll(name, "-", "_")}
+	dir := cfg.Path("/sys/module/" + m.Name)
+	state, err := os.ReadFile(dir + "/initstate")
+	if err != nil {
+		if st, serr := os.Stat(dir); serr == nil && st.IsDir() && errors.Is(err, fs.ErrNotExist) {
+			return m, ErrBuiltIn
+		}
+		return m, fmt.Errorf("module %s: %w", m.Name, err)
+	}
+	m.State = strings.TrimSpace(string(state))
+	m.readSys(cfg)
+	return m, nil
+}
+
+// ErrBuiltIn is the error of what cannot be done with a module that is part of the kernel.
+var ErrBuiltIn = errors.New("part of the kernel")
+
+func (m *LiveModule) readSys(cfg *Config) {
+	dir := cfg.Path("/sys/module/" + m.Name)
+	number := func(file string) (int64, error) {
+		b, err := os.ReadFile(dir + "/" + file)
+		if err != nil {
+			return 0, err
+		}
+		return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	}
+	if n, err := number("coresize"); err == nil {
+		m.Size = n
+	}
+	m.Users = -2 // what lsmod has always printed for "cannot be told"
+	if n, err := number("refcnt"); err == nil {
+		m.Users = int(n)
+	}
+	holders, err := os.Open(dir + "/holders")
+	if err != nil {
+		return
+	}
+	defer holders.Close()
+	m.Holders, _ = holders.Readdirnames(-1) // in the directory's own order
+}
