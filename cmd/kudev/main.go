@@ -33,7 +33,8 @@ type command struct {
 // commands is every command there is.
 func commands() []command {
 	return []command{
-		{"config", "[--json]", "show every setting and where it comes from", runConfig},
+		{"check", "[--json] [--module-root DIR]... [--release VERSION]", "say what is wrong with the module tree, and what to do", runCheck},
+		{"config", "[--json] [--module-root DIR]... [--release VERSION]", "show every setting and where it comes from", runConfig},
 		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
 		{"lsmod", "[--json]", "list the modules in the kernel", runLsmod},
