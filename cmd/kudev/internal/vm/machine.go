@@ -122,7 +122,7 @@ func Demo() Machine {
 	add("pcie-root-port", "hp0", "chassis=1,slot=1")
 	add("pcie-root-port", "hp1", "chassis=2,slot=2")
 	add("pcie-root-port", "rp0", "chassis=3,slot=3")
-	add("pci-bridge", "bridge0", "chassis_nr=4")
+	add("pci-bridge", "bridge0", "chassis_nr=4,shpc=off")
 
 	// Storage: virtio, NVMe, AHCI, and four SCSI host adapters.
 	add("virtio-blk-pci", "", drive("vda")+",serial=VIRTIO-DISK")

@@ -17,6 +17,10 @@ func (d *Debian) AddUdevd(ctx context.Context, root *Tree) error {
 		}
 	}
 	root.Symlink("/bin/systemd-udevd", "udevadm") // one program with two names
+	if err := d.AddKmod(root); err != nil {
+		return err
+	}
+	root.Symlink("/sbin/modprobe", "/bin/kmod") // for the kernel's own requests
 	if err := d.AddRules(ctx, root); err != nil {
 		return fmt.Errorf("add systemd-udevd: %w", err)
 	}
