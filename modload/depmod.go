@@ -164,6 +164,15 @@ func moduleName(path string) string {
 	return strings.ReplaceAll(base, "-", "_")
 }
 
+// IsModuleFile says whether a file's name is that of a module, compressed or not.
+func IsModuleFile(name string) bool {
+	_, ok := moduleExtension(name)
+	return ok
+}
+
+// ModuleName is the name of the module in a file: up to the first dot of its base name, with '_' for '-'.
+func ModuleName(path string) string { return moduleName(path) }
+
 // find collects the modules to index and reads them, as many at a time as opts.Parallel says.
 func (d *depmod) find(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,14 +167,44 @@ func absolute(path string) (string, error) {
 	return dir + "/" + path, nil
 }
 
-// treeOptions adds what modprobe, modinfo and depmod call -d or -b, and -S or -k, to the configuration's sources.
-func (e *env) treeOptions(rootFlag, root, releaseFlag, release string) modload.Options {
-	options := e.options
-	if root != "" {
-		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: root, Name: rootFlag})
+// treeOptions are kudev's own options of a program that reads a tree, beside those of kmod's.
+func treeOptions() []getoptOption {
+	return []getoptOption{
+		{id: "module-root", long: "module-root", value: true},
+		{id: "own-release", long: "release", value: true},
 	}
-	if release != "" {
-		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: release, Name: releaseFlag})
+}
+
+// treeChoice is the tree that a program was told to use. kmod's names for the options differ from one to the next.
+type treeChoice struct {
+	rootFlag, releaseFlag string // "-d", "-S"
+	root, release         string // as given to them
+	flags                 []modload.Flag
+}
+
+// take notes an option when it is about the tree.
+func (t *treeChoice) take(f getoptResult) {
+	switch f.id {
+	case "root":
+		t.root = f.value
+	case "release":
+		t.release = f.value
+	case "module-root":
+		t.flags = append(t.flags, modload.Flag{Setting: "module_root", Value: f.value, Name: "--module-root"})
+	case "own-release":
+		t.flags = append(t.flags, modload.Flag{Setting: "release", Value: f.value, Name: "--release"})
+	}
+}
+
+// options are the configuration's sources with that tree.
+func (t *treeChoice) options(e *env) modload.Options {
+	options := e.options
+	options.Flags = append(slices.Clip(options.Flags), t.flags...)
+	if t.root != "" {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: t.root, Name: t.rootFlag})
+	}
+	if t.release != "" {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: t.release, Name: t.releaseFlag})
 	}
 	return options
 }

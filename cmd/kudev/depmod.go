@@ -13,7 +13,7 @@ import (
 )
 
 func depmodOptions() []getoptOption {
-	return []getoptOption{
+	return append([]getoptOption{
 		{id: "all", short: 'a', long: "all"},
 		{id: "quick", short: 'A', long: "quick"},
 		{id: "basedir", short: 'b', long: "basedir", value: true},
@@ -33,7 +33,7 @@ func depmodOptions() []getoptOption {
 		{id: "warn", short: 'w', long: "warn"},
 		{id: "version", short: 'V', long: "version"},
 		{id: "help", short: 'h', long: "help"},
-	}
+	}, treeOptions()...)
 }
 
 // runDepmod writes the indexes of a module tree. See depmod(8); where kmod 30 and later ones differ (-m, -o), it is the later.
@@ -46,6 +46,7 @@ func runDepmod(ctx context.Context, e *env, args []string) error {
 	var o modload.DepmodOptions
 	var all, quick, show bool
 	var base, moduleDir, outRoot string
+	tree := treeChoice{rootFlag: "-b", releaseFlag: "version"}
 	for _, f := range found {
 		switch f.id {
 		case "all":
@@ -89,28 +90,26 @@ func runDepmod(ctx context.Context, e *env, args []string) error {
 			return a.depmodHelp()
 		case "version":
 			return a.kmodVersion()
+		default:
+			tree.take(f)
 		}
 	}
-	release := ""
+	tree.root = base
 	if len(rest) > 0 {
-		release, rest = rest[0], rest[1:]
+		tree.release, rest = rest[0], rest[1:]
 		var major, minor int
-		if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n != 2 {
-			a.errorf("Bad version passed %s", release)
+		if n, _ := fmt.Sscanf(tree.release, "%d.%d", &major, &minor); n != 2 {
+			a.errorf("Bad version passed %s", tree.release)
 			return exitStatus(1)
 		}
 	}
-	cfg, err := e.resolveOptions(e.treeOptions("-b", base, "version", release))
+	cfg, err := e.resolveOptions(tree.options(e))
 	if err != nil {
 		return err
 	}
 	o.Dir, o.Release, o.Log = cfg.WantedTree(), cfg.Release(), a.logger()
-	root := base
-	if root == "" {
-		root = "/"
-	}
 	if moduleDir != "" {
-		o.Dir = cfg.TreeBelow(root, moduleDir)
+		o.Dir = cfg.TreeBelow(cfg.Roots()[0], moduleDir)
 	}
 	if outRoot != "" {
 		o.OutDir = cfg.TreeBelow(outRoot, moduleDir)

@@ -38,6 +38,8 @@ func commands() []command {
 		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
 		{"lsmod", "[--json]", "list the modules in the kernel", runLsmod},
+		{"modinfo", "[OPTION...] MODULE|ALIAS|FILE...", "show what modules say of themselves", runModinfo},
+		{"static-nodes", "[OPTION...]", "list the nodes that modules want before they are loaded", runStaticNodes},
 		{"version", "", "show the version", runVersion},
 	}
 }
