@@ -16,8 +16,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Severity is how bad a [Finding] is.
@@ -307,12 +305,7 @@ type moduleGroup struct {
 }
 
 func newModuleGroup(c *Config) *moduleGroup {
-	g := &moduleGroup{cfg: c, vermagic: map[string][]string{}}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		g.machine = machineOf(unix.ByteSliceToString(u.Machine[:]))
-	}
-	return g
+	return &moduleGroup{cfg: c, vermagic: map[string][]string{}, machine: machineOf(Machine())}
 }
 
 // machineOf returns the ELF machine of a kernel's modules by what uname calls it, 0 for one that is not known. See elf(5).

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kudev/kudev/modload/modloadtest"
 )
 
@@ -28,7 +26,7 @@ func treeMachine(t *testing.T, files map[string]string, modules map[string]modlo
 			m.Vermagic = "6.1.0 SMP mod_unload "
 		}
 		if m.Machine == 0 {
-			m.Machine = thisMachine(t)
+			m.Machine = machineOf(Machine())
 		}
 		if err := modloadtest.WriteModule(filepath.Join(tree, name), m); err != nil {
 			t.Fatal(err)
@@ -38,15 +36,6 @@ func treeMachine(t *testing.T, files map[string]string, modules map[string]modlo
 		t.Fatal(err)
 	}
 	return o
-}
-
-func thisMachine(t *testing.T) uint16 {
-	t.Helper()
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		t.Fatal(err)
-	}
-	return machineOf(unix.ByteSliceToString(u.Machine[:]))
 }
 
 // wantFindings compares what was found, each as "severity: text: remedy" without the machine's own path.
@@ -125,7 +114,7 @@ func TestCheckNamesAnIndexOlderThanAModule(t *testing.T) {
 func TestCheckNamesModulesThatTheIndexDoesNotKnow(t *testing.T) {
 	o := treeMachine(t, nil, map[string]modloadtest.Module{"a.ko": {}})
 	tree := filepath.Join(o.SystemRoot, "lib/modules/6.1.0")
-	if err := modloadtest.WriteModule(filepath.Join(tree, "new.ko"), modloadtest.Module{Vermagic: "6.1.0 ", Machine: thisMachine(t)}); err != nil {
+	if err := modloadtest.WriteModule(filepath.Join(tree, "new.ko"), modloadtest.Module{Vermagic: "6.1.0 ", Machine: machineOf(Machine())}); err != nil {
 		t.Fatal(err)
 	}
 	past := time.Unix(1, 0)

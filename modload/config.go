@@ -174,6 +174,15 @@ func uname() (string, error) {
 	return unix.ByteSliceToString(u.Release[:]), nil
 }
 
+// Machine returns what the running kernel calls its architecture, such as "x86_64", or "" when it does not tell.
+func Machine() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Machine[:])
+}
+
 // set gives a setting a value from origin, as text with the elements of a list separated in it. Within one source and
 // for forbid and allow, elements are collected; a higher source replaces the value.
 func (c *Config) set(name, text string, origin Origin) error {

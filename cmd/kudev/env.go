@@ -95,3 +95,9 @@ func (e *env) resolveOptions(options modload.Options) (*modload.Config, error) {
 func (e *env) logger(cfg *modload.Config) *slog.Logger {
 	return slog.New(newLogHandler(e.stderr, cfg.LogLevel(), e.name+": "))
 }
+
+// daemonLogger returns the log of a process that nobody looks at: the daemon, a coldplug without one, a request of the
+// kernel's.
+func (e *env) daemonLogger(cfg *modload.Config) *slog.Logger {
+	return slog.New(newDaemonLogHandler(e.stderr, cfg))
+}

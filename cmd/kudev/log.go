@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/modload"
 )
@@ -20,6 +23,7 @@ type logHandler struct {
 	level  slog.Level
 	prefix string
 	levels bool
+	kmsg   bool   // it is the kernel's log: with a facility, and no longer than it takes
 	attrs  string // those of With, formatted
 	group  string // of WithGroup, with a dot behind
 }
@@ -34,11 +38,51 @@ func newLogHandler(w io.Writer, level slog.Level, prefix string) *logHandler {
 	return &logHandler{out: &lockedWriter{w: w}, level: level, prefix: prefix}
 }
 
+// maxKmsg is what fits into a message of the kernel's log. Kernel: kernel/printk/printk.c, PRINTKRB_RECORD_MAX.
+const maxKmsg = 976
+
+// newDaemonLogHandler returns the handler of a process that nobody looks at: to stderr with levels in front, or to the
+// kernel's log where stderr leads nowhere, as in early boot. On a terminal it is for a person all the same.
+func newDaemonLogHandler(stderr io.Writer, cfg *modload.Config) *logHandler {
+	h := newLogHandler(stderr, cfg.LogLevel(), "kudev: ")
+	f, isFile := stderr.(*os.File)
+	target := cfg.LogTarget()
+	if target == "auto" && isFile && leadsNowhere(f) || target == "kmsg" {
+		if k, err := os.OpenFile(cfg.Path("/dev/kmsg"), os.O_WRONLY, 0); err == nil {
+			h.out.w, h.kmsg = k, true
+			return h
+		}
+	}
+	h.levels = !isFile || !isTerminal(f)
+	if h.levels {
+		h.prefix = "" // whoever takes levels knows who writes
+	}
+	return h
+}
+
+// leadsNowhere reports whether f is closed, /dev/null, or the console that early boot has: what is written there is lost.
+func leadsNowhere(f *os.File) bool {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return true
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && (st.Rdev == unix.Mkdev(1, 3) || st.Rdev == unix.Mkdev(5, 1))
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
 func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
 
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	var b bytes.Buffer
-	if h.levels {
+	switch {
+	case h.kmsg:
+		const daemon = 3 << 3 // the facility
+		fmt.Fprintf(&b, "<%d>", daemon|syslogLevel(r.Level))
+	case h.levels:
 		fmt.Fprintf(&b, "<%d>", syslogLevel(r.Level))
 	}
 	b.WriteString(h.prefix)
@@ -48,6 +92,9 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 		writeAttr(&b, h.group, a)
 		return true
 	})
+	if h.kmsg && b.Len() > maxKmsg {
+		b.Truncate(maxKmsg)
+	}
 	b.WriteByte('\n')
 	h.out.mu.Lock()
 	defer h.out.mu.Unlock()
