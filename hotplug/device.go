@@ -413,3 +413,9 @@ func (d *Device) Record() (*Record, error) {
 func IsGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
 }
+
+// rename gives the device the place in sysfs that it has under another name.
+func (d *Device) rename(name string) {
+	d.devpath = d.devpath[:strings.LastIndexByte(d.devpath, '/')+1] + strings.ReplaceAll(name, "/", "!")
+	d.sysname = ""
+}

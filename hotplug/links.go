@@ -1,0 +1,240 @@
+package hotplug
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// claim is one device's wish for a link.
+type claim struct {
+	id       string
+	priority int
+	node     string // below /dev
+	since    uint64 // when it was first made
+}
+
+// links decides which device a link below /dev points to: of those that claim it the one with the highest priority, of
+// several such the one that came first. The claims stand in memory, and for others to see on disk as udev keeps them:
+// /run/udev/links/NAME/ID is a link that says PRIORITY:/dev/NODE, with '/' in NAME written as \x2f.
+type links struct {
+	roots  Roots
+	seed   maphash.Seed
+	shards [64]linkShard
+}
+
+type linkShard struct {
+	mu     sync.Mutex
+	count  uint64
+	claims map[string][]claim // by the link's name
+}
+
+func newLinks(roots Roots) *links {
+	return &links{roots: roots, seed: maphash.MakeSeed()}
+}
+
+func (l *links) shard(name string) *linkShard {
+	s := &l.shards[maphash.String(l.seed, name)%uint64(len(l.shards))]
+	s.mu.Lock()
+	if s.claims == nil {
+		s.claims = make(map[string][]claim)
+	}
+	return s
+}
+
+// load reads the claims that are on disk.
+func (l *links) load() error {
+	run := l.roots.run()
+	names, err := run.readDir("/udev/links")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("links: %w", err)
+	}
+	var errs []error
+	for _, escaped := range names {
+		name, ok := unescapeLink(escaped)
+		if !ok {
+			continue
+		}
+		ids, err := run.readDir("/udev/links/" + escaped)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("links: %w", err))
+			continue
+		}
+		for _, id := range ids {
+			text, err := run.readlink("/udev/links/" + escaped + "/" + id)
+			if err != nil || !validID(id) {
+				continue
+			}
+			prio, node, ok := strings.Cut(text, ":")
+			priority, err := strconv.Atoi(prio)
+			if !ok || err != nil {
+				continue
+			}
+			s := l.shard(name)
+			s.count++
+			s.claims[name] = append(s.claims[name], claim{id, priority, strings.TrimPrefix(node, "/dev/"), s.count})
+			s.mu.Unlock()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// set makes or renews a device's claim of a link, and points the link to where it now belongs.
+func (l *links) set(name string, c claim) error {
+	if !validLink(name) {
+		return fmt.Errorf("link %q: is no name below /dev", name)
+	}
+	s := l.shard(name)
+	defer s.mu.Unlock()
+	all := s.claims[name]
+	i := slices.IndexFunc(all, func(have claim) bool { return have.id == c.id })
+	if i >= 0 {
+		c.since = all[i].since
+		all[i] = c
+	} else {
+		s.count++
+		c.since = s.count
+		all = append(all, c)
+	}
+	s.claims[name] = all
+	return errors.Join(l.record(name, c), l.point(name, best(all)))
+}
+
+// drop takes a device's claim back. The link goes to who claims it next, or goes away.
+func (l *links) drop(name, id, node string) error {
+	if !validLink(name) {
+		return nil
+	}
+	s := l.shard(name)
+	defer s.mu.Unlock()
+	all := slices.DeleteFunc(s.claims[name], func(have claim) bool { return have.id == id })
+	err := l.unrecord(name, id)
+	if len(all) == 0 {
+		delete(s.claims, name)
+		return errors.Join(err, l.unpoint(name, node))
+	}
+	s.claims[name] = all
+	return errors.Join(err, l.point(name, best(all)))
+}
+
+// owner returns the id of the device that has the link.
+func (l *links) owner(name string) string {
+	s := l.shard(name)
+	defer s.mu.Unlock()
+	if all := s.claims[name]; len(all) > 0 {
+		return best(all).id
+	}
+	return ""
+}
+
+func best(all []claim) claim {
+	return slices.MinFunc(all, func(a, b claim) int {
+		return cmp.Or(-cmp.Compare(a.priority, b.priority), cmp.Compare(a.since, b.since))
+	})
+}
+
+// record keeps a claim on disk.
+func (l *links) record(name string, c claim) error {
+	run, err := os.OpenRoot(l.roots.RunDir())
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	defer run.Close()
+	at := "udev/links/" + escapeLink(name) + "/" + c.id
+	if err := writeLink(run, at, strconv.Itoa(c.priority)+":/dev/"+c.node); err != nil {
+		return fmt.Errorf("link %s: keep its priority: %w", name, err)
+	}
+	return nil
+}
+
+func (l *links) unrecord(name, id string) error {
+	run, err := os.OpenRoot(l.roots.RunDir())
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	defer run.Close()
+	dir := "udev/links/" + escapeLink(name)
+	if err := removeFile(run, dir+"/"+id); err != nil {
+		return fmt.Errorf("link %s: forget its priority: %w", name, err)
+	}
+	_ = run.Remove(dir) // only when it is empty
+	return nil
+}
+
+// point makes the link lead to the winner's node.
+func (l *links) point(name string, winner claim) error {
+	root, err := os.OpenRoot(l.roots.DevDir())
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	defer root.Close()
+	if info, err := root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink == 0 {
+		return fmt.Errorf("link %s: something that is no link has the name: left alone", name)
+	}
+	if err := writeLink(root, name, relative(name, winner.node)); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	return nil
+}
+
+// unpoint removes a link that nobody claims any more, unless it leads to something else by now.
+func (l *links) unpoint(name, node string) error {
+	root, err := os.OpenRoot(l.roots.DevDir())
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	defer root.Close()
+	target, err := root.Readlink(name)
+	if err != nil { // not there, or no link: nothing of ours
+		return nil
+	}
+	if node != "" && target != relative(name, node) && !strings.HasSuffix(target, "/"+node) && target != node {
+		return nil
+	}
+	if err := removeFile(root, name); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	prune(root, name)
+	return nil
+}
+
+// relative is what a link has to say, both names being below /dev.
+func relative(link, node string) string {
+	return strings.Repeat("../", strings.Count(link, "/")) + node
+}
+
+// validLink says whether a name can be a link below /dev.
+func validLink(name string) bool {
+	return name != "" && name == path.Clean(name) && name[0] != '/' && name != "." && name != ".." && !strings.HasPrefix(name, "../") &&
+		!strings.ContainsRune(name, 0)
+}
+
+// escapeLink writes a link's name as a file name.
+func escapeLink(name string) string {
+	escaped := strings.NewReplacer(`\`, `\x5c`, "/", `\x2f`).Replace(name)
+	if len(escaped) > 255 { // it is never read back: the records name the link
+		sum := sha256.Sum256([]byte(name))
+		escaped = escaped[:200] + "#" + hex.EncodeToString(sum[:8])
+	}
+	return escaped
+}
+
+func unescapeLink(escaped string) (string, bool) {
+	name := strings.NewReplacer(`\x2f`, "/", `\x5c`, `\`).Replace(escaped)
+	shortened := len(escaped) == 217 && escaped[200] == '#'
+	return name, !shortened && validLink(name)
+}

@@ -1,0 +1,424 @@
+package hotplug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// StoreOptions may all be left out.
+type StoreOptions struct {
+	// MakeNodes says that the kernel does not keep the nodes of /dev (no devtmpfs is mounted there), so that the store
+	// makes and removes them. See [Roots.NeedsNodes].
+	MakeNodes bool
+	// Rename gives a network interface another name. Nil leaves the names as they are. See [Renamer].
+	Rename func(ctx context.Context, ifindex int, from, to string) error
+}
+
+// Store keeps what a device manager keeps of devices: the node's owner and mode, links, the record, tags. It is the one
+// owner of all that below its roots: two stores on one /run would each decide who gets a link.
+//
+// Methods may be called by any goroutine, for different devices at once; for one device only one after the other, as a
+// [Queue] does.
+type Store struct {
+	roots Roots
+	opts  StoreOptions
+	links *links
+}
+
+// Applied is what came of a result.
+type Applied struct {
+	// Properties are those of the event as listeners and programs see them: DEVNAME with /dev/ in front, DEVLINKS, TAGS,
+	// CURRENT_TAGS and USEC_INITIALIZED added, and without those that begin with a dot.
+	Properties []Pair
+	Record     *Record  // as it was before, for a remove; else as it is now
+	Links      []string // links that this device has now: claimed, and not another's by priority
+	Lost       []string // links claimed that another device has by priority
+	Dropped    []string // links that it claimed before and no longer does
+	Renamed    string   // the interface's name before, "" when it was not renamed
+}
+
+// OpenStore makes the directories below /run/udev and reads the links that devices claim already. The store works even
+// when there is an error, as far as what it says allows.
+func OpenStore(roots Roots, opts StoreOptions) (*Store, error) {
+	s := &Store{roots: roots, opts: opts, links: newLinks(roots)}
+	var errs []error
+	if run, err := os.OpenRoot(roots.RunDir()); err != nil {
+		errs = append(errs, err)
+	} else {
+		for _, dir := range []string{"data", "tags", "links", "watch"} {
+			errs = append(errs, run.MkdirAll("udev/"+dir, 0o755))
+		}
+		run.Close()
+	}
+	errs = append(errs, s.links.load())
+	return s, errors.Join(errs...)
+}
+
+// LinkOwner returns the id of the device that a link (a name below /dev) belongs to, "" for none.
+func (s *Store) LinkOwner(name string) string { return s.links.owner(name) }
+
+// Apply carries a result out: the interface's name, the node, links, tags, the record; for a remove it takes all of it away.
+// What cannot be done is in the error, which joins one for each failure; the rest is done nevertheless. An error of a
+// device that has gone meanwhile satisfies [IsGone].
+func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) (*Applied, error) {
+	if ev.Action() == "remove" {
+		return s.remove(ev, dev, res)
+	}
+	var errs []error
+	applied := &Applied{}
+	old, err := dev.Record()
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		old = &Record{}
+	}
+	if res.Name != "" && ev.Action() == "add" && res.Name != dev.Sysname() && dev.Ifindex() > 0 && s.opts.Rename != nil {
+		if err := s.opts.Rename(ctx, dev.Ifindex(), dev.Sysname(), res.Name); err != nil {
+			errs = append(errs, err)
+		} else {
+			applied.Renamed = dev.Sysname()
+			dev.rename(res.Name)
+		}
+	}
+	errs = append(errs, s.roots.applyNode(dev, res.Node, ev.Action(), s.opts.MakeNodes))
+
+	rec := &Record{
+		Priority: res.Priority, Initialized: old.Initialized, Version: 1,
+		CurrentTags: slices.Clone(res.Tags), Tags: merged(old.Tags, res.Tags),
+	}
+	if rec.Initialized == 0 {
+		rec.Initialized = monotonic()
+	}
+	for _, p := range res.Properties {
+		if p.Stored && !strings.HasPrefix(p.Key, ".") {
+			rec.Properties = append(rec.Properties, p)
+		}
+	}
+	if applied.Renamed != "" { // until the kernel's move event has been handled, which does not say it
+		rec.Properties = append(rec.Properties, Property{"ID_RENAMING", "1", true})
+	}
+	if num, ok := dev.Devnum(); ok && dev.Devname() != "" {
+		rec.Links = res.Links
+		errs = append(errs, s.applyLinks(dev, num, old, rec, applied))
+	} else {
+		rec.Priority = 0
+	}
+	errs = append(errs, s.writeTags(dev, rec), s.writeRecord(dev, rec, res.Persist))
+	applied.Record = rec
+	applied.Properties = publicProperties(ev, dev, res, rec, applied.Renamed)
+	return applied, join(dev, errs)
+}
+
+// applyLinks claims the links of now, and gives up those of before.
+func (s *Store) applyLinks(dev *Device, num Devnum, old, rec *Record, applied *Applied) error {
+	var errs []error
+	id, node := dev.ID(), dev.Devname()
+	for _, name := range rec.Links {
+		errs = append(errs, s.links.set(name, claim{id: id, priority: rec.Priority, node: node}))
+		if s.links.owner(name) == id {
+			applied.Links = append(applied.Links, name)
+		} else {
+			applied.Lost = append(applied.Lost, name)
+		}
+	}
+	for _, name := range old.Links {
+		if !slices.Contains(rec.Links, name) {
+			applied.Dropped = append(applied.Dropped, name)
+			errs = append(errs, s.links.drop(name, id, node))
+		}
+	}
+	if root, err := os.OpenRoot(s.roots.DevDir()); err != nil {
+		errs = append(errs, err)
+	} else {
+		name := numberLink(dev, num)
+		if err := writeLink(root, name, relative(name, node)); err != nil {
+			errs = append(errs, fmt.Errorf("link %s: %w", name, err))
+		}
+		root.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// numberLink is the link by number that every node has.
+func numberLink(dev *Device, num Devnum) string {
+	if dev.IsBlock() {
+		return "block/" + num.String()
+	}
+	return "char/" + num.String()
+}
+
+// remove takes away what the device had.
+func (s *Store) remove(ev *Event, dev *Device, res *Result) (*Applied, error) {
+	var errs []error
+	old, err := dev.Record()
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		old = &Record{}
+	}
+	applied := &Applied{Record: old, Dropped: old.Links}
+	errs = append(errs, s.forget(dev.ID(), dev.Devname(), old))
+	if num, ok := dev.Devnum(); ok && dev.Devname() != "" {
+		if root, err := os.OpenRoot(s.roots.DevDir()); err != nil {
+			errs = append(errs, err)
+		} else {
+			name := numberLink(dev, num)
+			if target, err := root.Readlink(name); err == nil && target == relative(name, dev.Devname()) {
+				errs = append(errs, removeFile(root, name))
+				prune(root, name)
+			}
+			root.Close()
+		}
+		if s.opts.MakeNodes {
+			errs = append(errs, s.roots.removeNode(dev))
+		}
+	}
+	applied.Properties = publicProperties(ev, dev, res, old, "")
+	return applied, join(dev, errs)
+}
+
+// forget removes a device's tags, record and claims.
+func (s *Store) forget(id, node string, rec *Record) error {
+	if id == "" {
+		return nil
+	}
+	var errs []error
+	for _, name := range rec.Links {
+		errs = append(errs, s.links.drop(name, id, node))
+	}
+	run, err := os.OpenRoot(s.roots.RunDir())
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer run.Close()
+	for _, tag := range merged(rec.Tags, rec.CurrentTags) {
+		if validTag(tag) {
+			errs = append(errs, removeFile(run, "udev/tags/"+tag+"/"+id))
+		}
+	}
+	errs = append(errs, removeFile(run, "udev/data/"+id))
+	return errors.Join(errs...)
+}
+
+// writeTags makes an empty file for each tag that the device has or had.
+func (s *Store) writeTags(dev *Device, rec *Record) error {
+	id := dev.ID()
+	if len(rec.Tags) == 0 || id == "" {
+		return nil
+	}
+	run, err := os.OpenRoot(s.roots.RunDir())
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	var errs []error
+	for _, tag := range rec.Tags {
+		if !validTag(tag) {
+			errs = append(errs, fmt.Errorf("tag %q: is no name", tag))
+			continue
+		}
+		name := "udev/tags/" + tag + "/" + id
+		if _, err := run.Lstat(name); err == nil {
+			continue
+		}
+		if err := writeFile(run, name, nil, 0o444); err != nil {
+			errs = append(errs, fmt.Errorf("tag %s: %w", tag, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeRecord keeps the record, or removes it when there is nothing to keep.
+func (s *Store) writeRecord(dev *Device, rec *Record, persist bool) error {
+	id := dev.ID()
+	if id == "" {
+		return nil
+	}
+	run, err := os.OpenRoot(s.roots.RunDir())
+	if err != nil {
+		return fmt.Errorf("record %s: %w", id, err)
+	}
+	defer run.Close()
+	name := "udev/data/" + id
+	empty := len(rec.Links) == 0 && rec.Priority == 0 && len(rec.Properties) == 0 && len(rec.Tags) == 0
+	if empty && id[0] == '+' {
+		return removeFile(run, name)
+	}
+	perm := uint32(0o644)
+	if persist {
+		perm |= unix.S_ISVTX
+	}
+	if err := writeFile(run, name, rec.append(make([]byte, 0, 1024)), perm); err != nil {
+		return fmt.Errorf("record %s: %w", id, err)
+	}
+	return nil
+}
+
+// WriteRecord writes a device's record as it is given, for a program that restores one.
+func (s *Store) WriteRecord(dev *Device, rec *Record, persist bool) error {
+	return s.writeRecord(dev, rec, persist)
+}
+
+// Vanished returns the ids in /run/udev/data of which sysfs has no device any more: what was removed while nobody
+// listened.
+func (s *Store) Vanished() ([]string, error) {
+	ids, err := s.roots.run().readDir("/udev/data")
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("records: %w", err)
+	}
+	return slices.DeleteFunc(ids, func(id string) bool {
+		if !validID(id) {
+			return true
+		}
+		_, err := s.roots.DeviceByID(id)
+		return err == nil
+	}), nil
+}
+
+// Forget takes away what a device left that is not in sysfs any more: links, tags, record, the node where the kernel does
+// not. It returns the record.
+func (s *Store) Forget(id string) (*Record, error) {
+	rec, err := s.roots.Record(id)
+	if err != nil {
+		return nil, err
+	}
+	node := ""
+	if num, ok := parseDevnum2(id[1:]); ok && (id[0] == 'b' || id[0] == 'c') {
+		if root, err := os.OpenRoot(s.roots.DevDir()); err == nil {
+			name := map[byte]string{'b': "block/", 'c': "char/"}[id[0]] + num.String()
+			if target, err := root.Readlink(name); err == nil {
+				node = strings.TrimPrefix(target, "../")
+				_ = root.Remove(name)
+				prune(root, name)
+			}
+			root.Close()
+		}
+	}
+	return rec, s.forget(id, node, rec)
+}
+
+// publicProperties are the event's properties as others see them.
+func publicProperties(ev *Event, dev *Device, res *Result, rec *Record, renamed string) []Pair {
+	all := make([]Pair, 0, len(res.Properties)+8)
+	set := func(key, value string) {
+		for i := range all {
+			if all[i].Key == key {
+				all[i].Value = value
+				return
+			}
+		}
+		all = append(all, Pair{key, value})
+	}
+	for key, value := range ev.All() {
+		if len(res.Properties) == 0 || key == "ACTION" || key == "DEVPATH" || key == "SUBSYSTEM" || key == "SEQNUM" {
+			set(key, value)
+		}
+	}
+	for _, p := range res.Properties {
+		if !strings.HasPrefix(p.Key, ".") {
+			set(p.Key, p.Value)
+		}
+	}
+	if name := dev.Devname(); name != "" {
+		set("DEVNAME", "/dev/"+name)
+	}
+	if renamed != "" {
+		set("DEVPATH", dev.Devpath())
+		set("INTERFACE", dev.Sysname())
+		set("INTERFACE_OLD", renamed)
+		set("ID_RENAMING", "1")
+	}
+	if rec.Initialized > 0 {
+		set("USEC_INITIALIZED", strconv.FormatInt(rec.Initialized.Microseconds(), 10))
+	}
+	if len(rec.Links) > 0 {
+		set("DEVLINKS", "/dev/"+strings.Join(rec.Links, " /dev/"))
+	}
+	if len(rec.Tags) > 0 {
+		set("TAGS", ":"+strings.Join(rec.Tags, ":")+":")
+	}
+	if len(rec.CurrentTags) > 0 {
+		set("CURRENT_TAGS", ":"+strings.Join(rec.CurrentTags, ":")+":")
+	}
+	return all
+}
+
+// join makes one error of the device's.
+func join(dev *Device, errs []error) error {
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("device %s: %w", dev.Devpath(), err)
+	}
+	return nil
+}
+
+// merged is a list without repetition: a, then what b adds.
+func merged(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func validTag(tag string) bool {
+	return tag != "" && tag != "." && tag != ".." && !strings.ContainsAny(tag, "/:\x00 ")
+}
+
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 1
+	}
+	return time.Duration(ts.Nano()).Truncate(time.Microsecond)
+}
+
+// SetBusy makes or removes /run/udev/queue, which is there while events are pending. It fits [QueueOptions.Busy].
+func (s *Store) SetBusy(busy bool) {
+	run, err := os.OpenRoot(s.roots.RunDir())
+	if err != nil {
+		return // who cannot keep records has been told by OpenStore
+	}
+	defer run.Close()
+	if !busy {
+		_ = run.Remove("udev/queue")
+	} else if f, err := run.OpenFile("udev/queue", os.O_CREATE|os.O_WRONLY, 0o444); err == nil {
+		f.Close()
+	}
+}
+
+// NeedsNodes says whether somebody other than the kernel has to make the nodes in /dev: no devtmpfs is mounted there.
+func (r Roots) NeedsNodes() (bool, error) {
+	if r.DevDir() != "/dev" {
+		return false, nil // a stand-in is filled by who made it
+	}
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	needs := true
+	for line := range strings.Lines(string(text)) { // the last mount counts
+		// 25 30 0:6 / /dev rw,nosuid shared:2 - devtmpfs udev rw,size=…
+		before, after, ok := strings.Cut(line, " - ")
+		fields := strings.Fields(before)
+		if ok && len(fields) > 4 && fields[4] == "/dev" {
+			needs = !strings.HasPrefix(after, "devtmpfs ")
+		}
+	}
+	return needs, nil
+}

@@ -1,0 +1,405 @@
+package hotplug_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/hotplug/hotplugtest"
+)
+
+// disks makes a tree of disks sda, sdb… with plain files as their nodes.
+func disks(t testing.TB, names ...string) hotplug.Roots {
+	t.Helper()
+	var text strings.Builder
+	for i, name := range names {
+		fmt.Fprintf(&text, "/devices/virtual/block/%s subsystem=block dev=8:%d\n\tuevent DEVNAME=%s\n\tuevent DEVTYPE=disk\n", name, 16*i, name)
+	}
+	roots := hotplugtest.Tree(t, text.String())
+	for _, name := range names {
+		must(t, os.WriteFile(filepath.Join(roots.Dev, name), nil, 0o600))
+	}
+	return roots
+}
+
+func store(t testing.TB, roots hotplug.Roots) *hotplug.Store {
+	t.Helper()
+	s, err := hotplug.OpenStore(roots, hotplug.StoreOptions{})
+	must(t, err)
+	return s
+}
+
+func apply(t testing.TB, s *hotplug.Store, roots hotplug.Roots, action, name string, res *hotplug.Result) *hotplug.Applied {
+	t.Helper()
+	ev := hotplugtest.Event(t, roots, action, "/devices/virtual/block/"+name, "SEQNUM=5")
+	applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), res)
+	must(t, err)
+	return applied
+}
+
+func read(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	must(t, err)
+	return string(text)
+}
+
+func target(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.Readlink(name)
+	if err != nil {
+		return "none"
+	}
+	return text
+}
+
+// without drops what differs from run to run.
+func withoutTime(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "I:") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func TestResultIsKeptInUdevsFormats(t *testing.T) {
+	roots := disks(t, "sda")
+	s := store(t, roots)
+	mode := fs.FileMode(0o640)
+	gid := uint32(os.Getgid())
+	applied := apply(t, s, roots, "add", "sda", &hotplug.Result{
+		Node:  hotplug.NodeResult{GID: &gid, Mode: &mode},
+		Links: []string{"disk/by-id/ata-x", "disk/by-path/pci-1"}, Priority: -5, Tags: []string{"systemd", "seat"},
+		Properties: []hotplug.Property{{Key: "ACTION", Value: "add"}, {Key: "DEVNAME", Value: "sda"}, {Key: "ID_BUS", Value: "ata\nV:9", Stored: true},
+			{Key: ".HIDDEN", Value: "1"}},
+	})
+	record := read(t, roots.Run+"/udev/data/b8:0")
+	if want := "S:disk/by-id/ata-x\nS:disk/by-path/pci-1\nL:-5\nE:ID_BUS=ata V:9\nG:systemd\nG:seat\nQ:systemd\nQ:seat\nV:1\n"; withoutTime(record) != want {
+		t.Errorf("record is\n%s", record)
+	}
+	want := []string{
+		"dev/block/8:0 -> ../sda",
+		"dev/disk/by-id/ata-x -> ../../sda",
+		"dev/disk/by-path/pci-1 -> ../../sda",
+		"dev/sda -rw-r----- 0",
+		fmt.Sprintf("run/udev/data/b8:0 -rw-r--r-- %d", len(record)),
+		`run/udev/links/disk\x2fby-id\x2fata-x/b8:0 -> -5:/dev/sda`,
+		`run/udev/links/disk\x2fby-path\x2fpci-1/b8:0 -> -5:/dev/sda`,
+		"run/udev/tags/seat/b8:0 -r--r--r-- 0",
+		"run/udev/tags/systemd/b8:0 -r--r--r-- 0",
+		"run/udev/watch/",
+	}
+	if got := kept(t, roots); !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+	var seen []string
+	for _, p := range applied.Properties {
+		if p.Key != "USEC_INITIALIZED" {
+			seen = append(seen, p.Key+"="+p.Value)
+		}
+	}
+	if got, want := strings.Join(seen, "|"), "ACTION=add|DEVPATH=/devices/virtual/block/sda|SUBSYSTEM=block|SEQNUM=5|DEVNAME=/dev/sda|ID_BUS=ata\nV:9|"+
+		"DEVLINKS=/dev/disk/by-id/ata-x /dev/disk/by-path/pci-1|TAGS=:systemd:seat:|CURRENT_TAGS=:systemd:seat:"; got != want {
+		t.Errorf("listeners see %s", got)
+	}
+}
+
+// kept lists what lies in /dev and /run.
+func kept(t testing.TB, roots hotplug.Roots) []string {
+	t.Helper()
+	var all []string
+	for _, name := range hotplugtest.Files(t, filepath.Dir(roots.Dev)) {
+		if !strings.HasPrefix(name, "sys/") {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+func TestRemoveLeavesNothing(t *testing.T) {
+	roots := disks(t, "sda", "sdb")
+	s := store(t, roots)
+	before := kept(t, roots)
+	apply(t, s, roots, "add", "sda", &hotplug.Result{Links: []string{"disk/by-id/x", "y"}, Tags: []string{"t"}, Watch: true})
+	ev := hotplugtest.Event(t, roots, "remove", "/devices/virtual/block/sda")
+	hotplugtest.Remove(t, roots, "/devices/virtual/block/sda")
+	applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{})
+	must(t, err)
+	before[slices.Index(before, "run/udev/tags/")] += "t/"
+	if got := kept(t, roots); !slices.Equal(got, before) {
+		t.Errorf("left:\n%s\nbefore:\n%s", strings.Join(got, "\n"), strings.Join(before, "\n"))
+	}
+	if !slices.Equal(applied.Dropped, []string{"disk/by-id/x", "y"}) {
+		t.Errorf("dropped %v", applied.Dropped)
+	}
+}
+
+func TestTagsOfBeforeStayInG(t *testing.T) {
+	roots := disks(t, "sda")
+	s := store(t, roots)
+	first := apply(t, s, roots, "add", "sda", &hotplug.Result{Tags: []string{"a", "b"}}).Record.Initialized
+	second := apply(t, s, roots, "change", "sda", &hotplug.Result{Tags: []string{"b", "c"}, Persist: true}).Record.Initialized
+	if got := withoutTime(read(t, roots.Run+"/udev/data/b8:0")); got != "G:a\nG:b\nG:c\nQ:b\nQ:c\nV:1\n" {
+		t.Errorf("record\n%s", got)
+	}
+	if first != second || first == 0 {
+		t.Errorf("initialized at %v, then at %v", first, second)
+	}
+	if info, err := os.Stat(roots.Run + "/udev/data/b8:0"); err != nil || info.Mode() != 0o644|fs.ModeSticky {
+		t.Errorf("a record that outlives the initramfs has mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestContestedLinkGoesByPriority(t *testing.T) {
+	roots := disks(t, "sda", "sdb", "sdc")
+	s := store(t, roots)
+	link := func(name string, priority int) *hotplug.Applied {
+		return apply(t, s, roots, "change", name, &hotplug.Result{Links: []string{"disk/by-label/root"}, Priority: priority})
+	}
+	at := roots.Dev + "/disk/by-label/root"
+	steps := []struct {
+		do   func()
+		want string
+	}{
+		{func() { link("sda", 0) }, "../../sda"},
+		{func() { link("sdb", 0) }, "../../sda"}, // who came first keeps it
+		{func() { link("sdb", 10) }, "../../sdb"},
+		{func() { link("sdc", 5) }, "../../sdb"},
+		{func() { link("sda", 0) }, "../../sdb"},
+		{func() { apply(t, s, roots, "remove", "sdb", &hotplug.Result{}) }, "../../sdc"},
+		{func() { s = store(t, roots) }, "../../sdc"}, // as after a restart
+		{func() { apply(t, s, roots, "change", "sdc", &hotplug.Result{}) }, "../../sda"},
+		{func() { apply(t, s, roots, "remove", "sda", &hotplug.Result{}) }, "none"},
+	}
+	for i, step := range steps {
+		step.do()
+		if got := target(t, at); got != step.want {
+			t.Fatalf("step %d: link is %s, want %s", i, got, step.want)
+		}
+	}
+	if _, err := os.Lstat(roots.Dev + "/disk"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the empty directory is left: %v", err)
+	}
+}
+
+func TestManyDisksContendForOneLink(t *testing.T) {
+	var names []string
+	for i := range 40 {
+		names = append(names, fmt.Sprintf("sd%d", i))
+	}
+	roots := disks(t, names...)
+	s := store(t, roots)
+	var wg sync.WaitGroup
+	for round := range 3 {
+		for i, name := range names {
+			ev := hotplugtest.Event(t, roots, "change", "/devices/virtual/block/"+name)
+			wg.Go(func() {
+				_, err := s.Apply(context.Background(), ev, roots.EventDevice(ev), &hotplug.Result{Links: []string{"a/b/contested", "a/b/own" + name}, Priority: i * (round % 2)})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	for _, name := range names {
+		ev := hotplugtest.Event(t, roots, "remove", "/devices/virtual/block/"+name)
+		wg.Go(func() {
+			if _, err := s.Apply(context.Background(), ev, roots.EventDevice(ev), &hotplug.Result{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, name := range kept(t, roots) {
+		if strings.Contains(name, "contested") || strings.Contains(name, "own") || strings.Contains(name, ".#") {
+			t.Errorf("left: %s", name)
+		}
+	}
+}
+
+func TestHostileNamesStayWithinTheRoots(t *testing.T) {
+	roots := disks(t, "sda")
+	s := store(t, roots)
+	outside := filepath.Join(filepath.Dir(roots.Dev), "outside")
+	must(t, os.Mkdir(outside, 0o755))
+	must(t, os.Symlink(outside, roots.Dev+"/way"))
+	ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/block/sda")
+	_, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{
+		Links: []string{"../outside/a", "/etc/a", "way/a", "", ".", "a/../../b", "sda", "good"}, Tags: []string{"../../x", "ok"},
+	})
+	for _, word := range []string{`"../outside/a"`, `"/etc/a"`, "way/a", `"a/../../b"`, "link sda: something that is no link", `"../../x"`} {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("no word of %s: %v", word, err)
+		}
+	}
+	if names, _ := os.ReadDir(outside); len(names) != 0 {
+		t.Errorf("outside holds %v", names)
+	}
+	if target(t, roots.Dev+"/good") != "sda" {
+		t.Error("one bad name kept the others from being made")
+	}
+}
+
+func TestNodeOfAnotherDeviceIsLeftAlone(t *testing.T) {
+	roots := disks(t, "sda")
+	outside := filepath.Join(filepath.Dir(roots.Dev), "precious")
+	must(t, os.WriteFile(outside, nil, 0o600))
+	must(t, os.Remove(roots.Dev+"/sda"))
+	must(t, os.Symlink(outside, roots.Dev+"/sda"))
+	mode := fs.FileMode(0o666)
+	ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/block/sda")
+	_, err := store(t, roots).Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Node: hotplug.NodeResult{Mode: &mode}})
+	if err == nil || !strings.Contains(err.Error(), "left alone") {
+		t.Errorf("got %v", err)
+	}
+	if info, _ := os.Stat(outside); info.Mode() != 0o600 {
+		t.Errorf("the link's target has mode %v", info.Mode())
+	}
+}
+
+func TestModeWithoutARule(t *testing.T) {
+	gid := uint32(os.Getgid())
+	for _, c := range []struct {
+		name, uevent string
+		res          hotplug.NodeResult
+		want         fs.FileMode
+	}{
+		{"nothing said", "", hotplug.NodeResult{}, 0o600},
+		{"kernel's word", "DEVMODE=0666", hotplug.NodeResult{}, 0o666},
+		{"group, kernel's word", "DEVMODE=0444", hotplug.NodeResult{GID: &gid}, 0o444},
+		{"group alone", "", hotplug.NodeResult{GID: &gid}, map[bool]fs.FileMode{true: 0o660, false: 0o600}[gid > 0]},
+	} {
+		roots := disks(t, "sda")
+		if c.uevent != "" {
+			hotplugtest.Add(t, roots, "/devices/virtual/block/sda\n\tuevent "+c.uevent)
+		}
+		apply(t, store(t, roots), roots, "add", "sda", &hotplug.Result{Node: c.res})
+		if info, err := os.Stat(roots.Dev + "/sda"); err != nil || info.Mode() != c.want {
+			t.Errorf("%s: mode %v, want %v", c.name, info.Mode(), c.want)
+		}
+	}
+}
+
+func TestUnwritableRunStopsNothingElse(t *testing.T) {
+	roots := disks(t, "sda")
+	roots.Run += "/missing"
+	s, err := hotplug.OpenStore(roots, hotplug.StoreOptions{})
+	if err == nil {
+		t.Error("no word of the missing /run")
+	}
+	ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/block/sda")
+	applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Links: []string{"x"}, Tags: []string{"t"}})
+	if err == nil || !strings.Contains(err.Error(), "/devices/virtual/block/sda") {
+		t.Errorf("got %v", err)
+	}
+	if target(t, roots.Dev+"/x") != "sda" || applied == nil {
+		t.Error("the link was not made")
+	}
+}
+
+func TestWhatVanishedUnheardIsForgotten(t *testing.T) {
+	roots := disks(t, "sda", "sdb")
+	s := store(t, roots)
+	for _, name := range []string{"sda", "sdb"} {
+		apply(t, s, roots, "add", name, &hotplug.Result{Links: []string{"disk/by-id/" + name}, Tags: []string{"t"}})
+	}
+	hotplugtest.Remove(t, roots, "/devices/virtual/block/sda")
+	s = store(t, roots)
+	ids, err := s.Vanished()
+	if err != nil || !slices.Equal(ids, []string{"b8:0"}) {
+		t.Fatalf("vanished: %v, %v", ids, err)
+	}
+	rec, err := s.Forget("b8:0")
+	if err != nil || len(rec.Links) != 1 {
+		t.Errorf("record %v, %v", rec, err)
+	}
+	for _, name := range kept(t, roots) {
+		if strings.Contains(name, "b8:0") || strings.Contains(name, "8:0 ") || strings.Contains(name, "by-id/sda") {
+			t.Errorf("left: %s", name)
+		}
+	}
+}
+
+func TestInterfaceIsRenamedOnAdd(t *testing.T) {
+	roots := hotplugtest.Tree(t, "/devices/virtual/net/eth0 subsystem=net\n\tuevent INTERFACE=eth0\n\tuevent IFINDEX=7\n")
+	var asked string
+	s, err := hotplug.OpenStore(roots, hotplug.StoreOptions{Rename: func(_ context.Context, index int, from, to string) error {
+		asked = fmt.Sprint(index, from, to)
+		return nil
+	}})
+	must(t, err)
+	for _, action := range []string{"change", "add"} {
+		ev := hotplugtest.Event(t, roots, action, "/devices/virtual/net/eth0")
+		dev := roots.EventDevice(ev)
+		applied, err := s.Apply(t.Context(), ev, dev, &hotplug.Result{Name: "lan0"})
+		must(t, err)
+		var got []string
+		for _, p := range applied.Properties {
+			if p.Key != "USEC_INITIALIZED" {
+				got = append(got, p.Key+"="+p.Value)
+			}
+		}
+		want := "ACTION=change DEVPATH=/devices/virtual/net/eth0 SUBSYSTEM=net INTERFACE=eth0 IFINDEX=7"
+		if action == "add" {
+			want = "ACTION=add DEVPATH=/devices/virtual/net/lan0 SUBSYSTEM=net INTERFACE=lan0 IFINDEX=7 INTERFACE_OLD=eth0 ID_RENAMING=1"
+			if asked != "7eth0lan0" || dev.Sysname() != "lan0" {
+				t.Errorf("asked for %s, device is %s", asked, dev.Sysname())
+			}
+		} else if asked != "" {
+			t.Error("renamed by a change")
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("listeners see %v", got)
+		}
+	}
+}
+
+func TestLongLinkNameIsKeptToo(t *testing.T) {
+	roots := disks(t, "sda")
+	s := store(t, roots)
+	long := strings.Repeat("x/", 100) + strings.Repeat("y", 100)
+	apply(t, s, roots, "add", "sda", &hotplug.Result{Links: []string{long}})
+	if got := target(t, roots.Dev+"/"+long); got != strings.Repeat("../", 100)+"sda" {
+		t.Errorf("got %q", got)
+	}
+	apply(t, s, roots, "remove", "sda", &hotplug.Result{})
+	if _, err := os.Lstat(roots.Dev + "/x"); err == nil {
+		t.Error("left")
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add("S:a\nL:1\nI:5\nE:a=b\nG:t\nQ:t\nV:1\n")
+	f.Add("E:\nE:=\nI:99999999999999999999\n\n:\nX")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, p := range hotplug.ParseRecord(text).Properties {
+			if p.Key == "" {
+				t.Fatal("a property without a name")
+			}
+		}
+	})
+}
+
+func BenchmarkApply(b *testing.B) {
+	roots := disks(b, "sda")
+	s := store(b, roots)
+	ev := hotplugtest.Event(b, roots, "change", "/devices/virtual/block/sda")
+	res := &hotplug.Result{Links: []string{"disk/by-id/a", "disk/by-id/b", "disk/by-path/c", "disk/by-diskseq/1"}, Tags: []string{"systemd"},
+		Properties: []hotplug.Property{{Key: "ID_BUS", Value: "ata", Stored: true}, {Key: "ID_SERIAL", Value: "x", Stored: true}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := s.Apply(b.Context(), ev, roots.EventDevice(ev), res)
+		must(b, err)
+	}
+}
