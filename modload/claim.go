@@ -143,6 +143,18 @@ func liveRecord(o *Options) (*record, error) {
 	return r, nil
 }
 
+// lastRecord returns the record that a daemon has left by being killed, or nil when there is none or its tree is gone.
+func lastRecord(o *Options) (*record, error) {
+	r, err := readRecord(o)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	if _, err := os.Stat(r.Tree); err != nil {
+		return nil, nil
+	}
+	return r, nil
+}
+
 // DaemonPid returns the process that is the daemon at this moment, 0 when none is.
 func (c *Config) DaemonPid() int {
 	pid, held, err := holder(&c.options)

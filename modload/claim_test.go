@@ -103,6 +103,11 @@ func TestOthersFollowTheRecordWhileTheDaemonLives(t *testing.T) {
 	if c = resolve(t, o); c.Root() != "/store" {
 		t.Error("the kernel's request does not go by the record:", c.Root())
 	}
+	os.Rename(filepath.Join(o.SystemRoot, "store"), filepath.Join(o.SystemRoot, "moved"))
+	os.Rename(filepath.Join(o.SystemRoot, "other/lib"), filepath.Join(o.SystemRoot, "lib"))
+	if c = resolve(t, o); c.Root() != "/" || c.Roots()[0] != "/" {
+		t.Error("the kernel's request stays with a tree that is gone:", c.Root())
+	}
 }
 
 func TestAnImplicitDifferenceIsAConflict(t *testing.T) {

@@ -81,15 +81,14 @@ func Resolve(options Options) (*Config, error) {
 			return nil, err
 		}
 	}
-	find := liveRecord
-	if options.KernelRequest {
-		find = readRecord
+	r, err := liveRecord(&c.options)
+	if err == nil && r == nil && options.KernelRequest {
+		r, err = lastRecord(&c.options)
 	}
-	r, err := find(&c.options)
-	switch {
-	case err != nil:
+	if err != nil {
 		c.problems = append(c.problems, Problem{File: RunDir, Text: err.Error()})
-	case r != nil:
+	}
+	if r != nil {
 		c.daemon = r.Pid
 		c.follow(r)
 	}

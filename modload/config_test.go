@@ -254,3 +254,19 @@ func FuzzConfigurationFile(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkResolve(b *testing.B) {
+	root := b.TempDir()
+	os.MkdirAll(filepath.Join(root, "etc/kudev"), 0o755)
+	os.MkdirAll(filepath.Join(root, "proc"), 0o755)
+	os.MkdirAll(filepath.Join(root, "lib/modules/6.1.0"), 0o755)
+	os.WriteFile(filepath.Join(root, ConfigFile), []byte("forbid = floppy pcspkr\nrules = auto\n"), 0o644)
+	os.WriteFile(filepath.Join(root, "proc/cmdline"), []byte("BOOT_IMAGE=/vmlinuz root=/dev/sda1 quiet\n"), 0o644)
+	o := Options{SystemRoot: root, Uname: func() (string, error) { return "6.1.0", nil }}
+	b.ReportAllocs()
+	for b.Loop() {
+		if c, err := Resolve(o); err != nil || c.Tree() == "" {
+			b.Fatal(c.TreeError(), err)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 )
 
 // TestMain makes the test binary be kudev and its applets for the scripts.
@@ -44,9 +45,30 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"claim":  scriptClaim,
 			"status": scriptStatus,
 		},
 	})
+}
+
+// scriptClaim lets a daemon live until the script ends, as far as other processes can tell: claim [--module-root DIR...].
+func scriptClaim(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 && args[0] != "--module-root" {
+		ts.Fatalf("usage: claim [--module-root DIR...]")
+	}
+	options := modload.Options{
+		SystemRoot: ts.Getenv("WORK"),
+		LinkedRoot: ts.Getenv("LINKED_ROOT"),
+		Uname:      func() (string, error) { return ts.Getenv("RELEASE"), nil },
+	}
+	for _, dir := range args[min(len(args), 1):] {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: dir})
+	}
+	cfg, err := modload.Resolve(options)
+	ts.Check(err)
+	claim, err := cfg.Claim()
+	ts.Check(err)
+	ts.Defer(func() { claim.Release() })
 }
 
 // scriptStatus runs a program and wants this very exit status: status 2 kudev config --nonsense.
