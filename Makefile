@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 
 # What the tests of layers 2 to 4 use. apt-get runs only when one of them is missing; Debian's kernel and the peers are
 # unpacked into a cache and never installed: see testdata/debian/fetch.
-PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2
+PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2 xfsprogs btrfs-progs dosfstools e2fsprogs util-linux
 
 .PHONY: all build demo test-unit test test-long lint bench cross packages clean
 

@@ -1,7 +1,9 @@
 //go:build linux
 
 // Command agent is PID 1 of a guest: it mounts what every system mounts, then runs what the host asks for over the
-// second serial port, in the frames of package wire. It reaps whatever ends, and powers the machine off when told so.
+// second serial port, in the frames of package wire. It reaps whatever ends.
+//
+// Called in the guest as "/init facts" it prints what a device manager has made of the machine, and as "/init wipe" it takes that back.
 package main
 
 import (
@@ -10,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -25,10 +28,22 @@ const port = "/dev/ttyS1"
 var environment = []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/root", "TERM=dumb"}
 
 func main() {
-	if err := run(); err != nil {
+	if err := call(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "agent:", err) // on the console, and then the kernel panics: PID 1 is gone
 		os.Exit(1)
 	}
+}
+
+func call(args []string) error {
+	switch {
+	case os.Getpid() == 1:
+		return run()
+	case slices.Equal(args, []string{"facts"}):
+		return writeFacts(os.Stdout)
+	case slices.Equal(args, []string{"wipe"}):
+		return wipe()
+	}
+	return errors.New("usage: /init facts|wipe")
 }
 
 func run() error {
