@@ -1,9 +1,6 @@
 package modload
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -65,26 +62,6 @@ func Live(cfg *Config) ([]LiveModule, error) {
 	}
 	return live, nil
 }
-
-// FindLive reads the state of one module from /sys/module. The error satisfies errors.Is(err, fs.ErrNotExist) when the kernel has no
-// module of that name, and is [ErrBuiltIn] when it is part of the kernel.
-func FindLive(cfg *Config, name string) (LiveModule, error) {
-	m := LiveModule{Name: strings.ReplaceAll(name, "-", "_")}
-	dir := cfg.Path("/sys/module/" + m.Name)
-	state, err := os.ReadFile(dir + "/initstate")
-	if err != nil {
-		if st, serr := os.Stat(dir); serr == nil && st.IsDir() && errors.Is(err, fs.ErrNotExist) {
-			return m, ErrBuiltIn
-		}
-		return m, fmt.Errorf("module %s: %w", m.Name, err)
-	}
-	m.State = strings.TrimSpace(string(state))
-	m.readSys(cfg)
-	return m, nil
-}
-
-// ErrBuiltIn is the error of what cannot be done with a module that is part of the kernel.
-var ErrBuiltIn = errors.New("part of the kernel")
 
 func (m *LiveModule) readSys(cfg *Config) {
 	dir := cfg.Path("/sys/module/" + m.Name)
