@@ -152,6 +152,9 @@ func nextToken(line string, offset int) (rawToken, bool, error) {
 	i = skipBlanks(line, i)
 	o, n := readOp(line[i:])
 	if n == 0 {
+		if strings.Trim(t.key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return t, false, fmt.Errorf("%q is no key", t.key)
+		}
 		return t, false, fmt.Errorf("%s: an operator should stand here: ==, !=, =, +=, -= or :=", t.key)
 	}
 	t.op = o
