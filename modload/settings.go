@@ -105,18 +105,29 @@ type definition struct {
 // definitions are all the settings there are, in the order in which kudev config prints them. The manual is
 // kudev.conf(5).
 var definitions = []definition{
+	// The directories below which lib/modules/<release> is looked for, in order; the first that holds it wins.
 	{name: "module_root", kind: kindPaths, initial: "/", fixed: true},
+	// The kernel whose modules are meant: the running one, if nothing is said.
 	{name: "release", kind: kindWord, fixed: true},
+	// Where the kernel looks for firmware first: lib/firmware below the root that won, if nothing is said and that is not /.
 	{name: "firmware_path", kind: kindWord, fixed: true},
+	// Whether the daemon registers itself in /proc/sys/kernel/modprobe: auto does so unless that is switched off there.
 	{name: "kernel_requests", kind: kindEnum, initial: "auto", values: []string{"auto", "on", "off"}},
+	// Which rules count: auto takes the directories' when they hold 50-udev-default.rules, else the embedded ones below them.
 	{name: "rules", kind: kindEnum, initial: "auto", values: []string{"auto", "embedded", "directories"}},
 	{name: "log_level", kind: kindEnum, initial: "info", values: []string{"debug", "info", "notice", "warning", "err"}},
+	// Where the daemon logs: auto is stderr, or the kernel's log where stderr leads nowhere.
 	{name: "log_target", kind: kindEnum, initial: "auto", values: []string{"auto", "stderr", "kmsg"}},
+	// How long one event may take, programs included.
 	{name: "event_timeout", kind: kindDuration, initial: "180s"},
+	// How long settle and coldplug wait, if not told otherwise.
 	{name: "settle_timeout", kind: kindDuration, initial: "120s"},
+	// How many events are handled, and how many modules inserted, at a time; 0 goes by the processors.
 	{name: "workers", kind: kindCount, initial: "0"},
 	{name: "load_workers", kind: kindCount, initial: "0"},
+	// The uevent socket's buffer.
 	{name: "receive_buffer", kind: kindSize, initial: "128M"},
+	// Modules that are never loaded, and the only ones that are; every line counts, of all sources.
 	{name: "forbid", kind: kindPatterns},
 	{name: "allow", kind: kindPatterns},
 }
