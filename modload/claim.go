@@ -26,9 +26,9 @@ type HeldError struct{ Pid int }
 
 func (e *HeldError) Error() string {
 	if e.Pid == 0 {
-		return "another kudev daemon runs"
+		return "another kudev daemon runs already"
 	}
-	return fmt.Sprintf("another kudev daemon runs: pid %d", e.Pid)
+	return fmt.Sprintf("another kudev daemon runs already: pid %d", e.Pid)
 }
 
 // Claim makes this process the daemon: it takes the lock and writes the record. What a killed predecessor had taken from

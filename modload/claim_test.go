@@ -58,7 +58,7 @@ func TestASecondDaemonFindsTheFirst(t *testing.T) {
 	h := claim(t, c)
 	_, err := c.Claim()
 	var held *HeldError
-	if !errors.As(err, &held) || held.Pid != os.Getpid() || err.Error() != "another kudev daemon runs: pid "+strconv.Itoa(os.Getpid()) {
+	if !errors.As(err, &held) || held.Pid != os.Getpid() || err.Error() != "another kudev daemon runs already: pid "+strconv.Itoa(os.Getpid()) {
 		t.Error(err)
 	}
 	if c.DaemonPid() != os.Getpid() {
