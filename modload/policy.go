@@ -160,14 +160,14 @@ func (p *Policy) Blacklisted(module string) (Line, bool) {
 	return l, ok
 }
 
-// Options returns the options of a module: the lines for its name, then those for the alias it was asked for by, "" for none.
+// Options returns the options of a module: the lines for its name and for the alias it was asked for by, "" for none.
 func (p *Policy) Options(module, alias string) string {
-	var all []string
-	for _, l := range p.options[module] {
-		all = append(all, l.Value)
+	if len(p.options[module]) == 0 && (alias == "" || len(p.options[alias]) == 0) {
+		return ""
 	}
-	if alias != "" && alias != module {
-		for _, l := range p.options[alias] {
+	var all []string
+	for _, l := range p.lines {
+		if l.Keyword == "options" && (l.Name == module || alias != "" && l.Name == alias) {
 			all = append(all, l.Value)
 		}
 	}
