@@ -3,6 +3,7 @@ package modload
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -106,6 +107,12 @@ func (c *Config) checkBasics() []Finding {
 
 func (c *Config) missingTree() Finding {
 	f := Finding{Severity: Broken, Text: c.TreeError().Error()}
+	for _, root := range c.Roots() {
+		if above, ok := strings.CutSuffix(root, "/"+treeDirs[0]); ok {
+			f.Remedy = fmt.Sprintf("module_root is the directory above %s: make it %s", treeDirs[0], cmp.Or(above, "/"))
+			return f
+		}
+	}
 	if len(c.otherReleases()) > 0 {
 		f.Remedy = "install the modules of " + c.Release() + " there, boot the kernel that the tree is for, or name another root with module_root in " + ConfigFile
 	} else {

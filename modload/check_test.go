@@ -66,6 +66,13 @@ func TestCheckNamesAMissingTree(t *testing.T) {
 	wantFindings(t, o, "error: no module tree for 6.1.0 in /store (/etc/kudev/kudev.conf:1): install the modules of 6.1.0 there, or name the root that holds lib/modules/6.1.0 with module_root in /etc/kudev/kudev.conf or kudev.module_root= on the kernel command line")
 }
 
+func TestCheckKnowsARootThatIsTheTreesOwnDirectory(t *testing.T) {
+	for root, above := range map[string]string{"/lib/modules": "/", "/store/usr/lib/modules": "/store/usr"} {
+		o := machine(t, map[string]string{"proc/modules": "", "etc/kudev/kudev.conf": "module_root=" + root})
+		wantFindings(t, o, "error: no module tree for 6.1.0 in "+root+" (/etc/kudev/kudev.conf:1): module_root is the directory above lib/modules: make it "+above)
+	}
+}
+
 func TestCheckNamesATreeForAnotherRelease(t *testing.T) {
 	o := machine(t, map[string]string{"proc/modules": "", "lib/modules/6.0.9/": ""})
 	wantFindings(t, o, "error: no module tree for 6.1.0 in / (default): there is /lib/modules/6.0.9: install the modules of 6.1.0 there, boot the kernel that the tree is for, or name another root with module_root in /etc/kudev/kudev.conf")
