@@ -58,6 +58,10 @@ func main() {
 
 // run is the whole program: 0 done, 1 failed, 2 misused.
 func run(ctx context.Context, e *env, argv []string) int {
+	if name, ok := kernelRequest(argv, e.parentIsKernel); ok {
+		e.name = "kudev"
+		return e.status(runKernelRequest(ctx, e, name))
+	}
 	name, args := "", argv
 	if len(argv) > 0 {
 		name, args = filepath.Base(argv[0]), argv[1:]
