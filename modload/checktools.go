@@ -186,7 +186,7 @@ func compiledIn(data []byte) []string {
 			continue
 		}
 		dir = dir[strings.IndexByte(dir, '/'):] // what lies before the string need not be another string
-		if !slices.Contains(dirs, dir) {
+		if strings.HasSuffix(dir, "/"+mark) && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}
