@@ -39,6 +39,8 @@ func commands() []command {
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
 		{"lsmod", "[--json]", "list the modules in the kernel", runLsmod},
 		{"modinfo", "[OPTION...] MODULE|ALIAS|FILE...", "show what modules say of themselves", runModinfo},
+		{"resolve", "[--json] [--module-root DIR]... [--release VERSION] [MODALIAS...]", "say which modules a modalias stands for", runResolve},
+		{"seal", "[--forever]", "end all loading of modules but for what is allowed", runSeal},
 		{"static-nodes", "[OPTION...]", "list the nodes that modules want before they are loaded", runStaticNodes},
 		{"version", "", "show the version", runVersion},
 	}
