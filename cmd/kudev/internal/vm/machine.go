@@ -107,7 +107,7 @@ func Bare() Machine {
 }
 
 // Demo is the machine with one of nearly everything: more than forty devices, and empty slots to plug more into.
-// The drives "spare", "stick" and the network backend "spare" belong to nobody yet. PCI slots hp0 and hp1 are free, and so are the ports of the hub.
+// The drives "spare", "stick" and the network backend "spare" belong to nobody yet. PCI slots hp0 and hp1 are free, and so are ports of xhci1.
 func Demo() Machine {
 	m := Machine{Audio: true}
 	drive := func(id string) string {

@@ -75,7 +75,7 @@ func run(ctx context.Context, s *story) error {
 	for _, p := range []plug{
 		{"a virtio disk into a PCI slot", vm.Device{Driver: "virtio-blk-pci", ID: "newdisk", Props: "bus=hp0,drive=spare,serial=NEW-DISK"}, link("virtio-NEW-DISK")},
 		{"a network card into a PCI slot", vm.Device{Driver: "e1000e", ID: "newnic", Props: "bus=hp1,mac=52:54:00:12:34:99"}, "grep -l 52:54:00:12:34:99 /sys/class/net/*/address | cut -d/ -f5"},
-		{"a USB stick into a controller's port", vm.Device{Driver: "usb-storage", ID: "newstick", Props: "bus=xhci0.0,drive=stick,serial=NEW-STICK"}, link("usb-QEMU_QEMU_HARDDISK_NEW-STICK-0:0")},
+		{"a USB stick into a controller's port", vm.Device{Driver: "usb-storage", ID: "newstick", Props: "bus=xhci1.0,port=2,drive=stick,serial=NEW-STICK"}, link("usb-QEMU_QEMU_HARDDISK_NEW-STICK-0:0")},
 	} {
 		if err := d.plug(ctx, p); err != nil {
 			return fmt.Errorf("%w%s", err, g.Why())
