@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -26,6 +28,34 @@ func newEnv() *env {
 	return &env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		options: modload.Options{LinkedRoot: moduleRoot},
+	}
+}
+
+// interruptedReader is a reader of what may come late or never, such as a terminal: a Read ends with the context.
+type interruptedReader struct {
+	ctx    context.Context
+	r      io.Reader
+	buffer []byte
+}
+
+func (r *interruptedReader) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	if len(r.buffer) < len(p) {
+		r.buffer = make([]byte, len(p)) // not p: the Read below may outlive this one, which is the last then
+	}
+	buffer, done := r.buffer[:len(p)], make(chan result, 1)
+	go func() {
+		n, err := r.r.Read(buffer)
+		done <- result{n, err}
+	}()
+	select {
+	case read := <-done:
+		return copy(p, buffer[:read.n]), read.err
+	case <-r.ctx.Done():
+		return 0, errors.New("interrupted")
 	}
 }
 

@@ -53,7 +53,10 @@ var applets = map[string]bool{
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	status := run(ctx, newEnv(), os.Args)
+	context.AfterFunc(ctx, stop) // the second signal ends it, whatever it is doing
+	e := newEnv()
+	e.stdin = &interruptedReader{ctx: ctx, r: e.stdin}
+	status := run(ctx, e, os.Args)
 	stop()
 	os.Exit(status)
 }
