@@ -37,10 +37,14 @@ func commands() []command {
 		{"config", "[--json] [--module-root DIR]... [--release VERSION]", "show every setting and where it comes from", runConfig},
 		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
+		{"insmod", "[OPTION...] FILE [PARAMETER=VALUE...]", "hand one module's file to the kernel", runInsmod},
+		{"kmod", "list|static-nodes|help", "what the program kmod does", runKmod},
 		{"lsmod", "[--json]", "list the modules in the kernel", runLsmod},
 		{"modinfo", "[OPTION...] MODULE|ALIAS|FILE...", "show what modules say of themselves", runModinfo},
 		{"resolve", "[--json] [--module-root DIR]... [--release VERSION] [MODALIAS...]", "say which modules a modalias stands for", runResolve},
 		{"seal", "[--forever]", "end all loading of modules but for what is allowed", runSeal},
+		{"modprobe", "[OPTION...] MODULE|ALIAS [PARAMETER=VALUE...]", "load or remove modules with all that they need", runModprobe},
+		{"rmmod", "[OPTION...] MODULE...", "take modules out of the kernel", runRmmod},
 		{"static-nodes", "[OPTION...]", "list the nodes that modules want before they are loaded", runStaticNodes},
 		{"version", "", "show the version", runVersion},
 	}
@@ -48,7 +52,7 @@ func commands() []command {
 
 // applets are the commands that kudev also is when it is called by their name.
 var applets = map[string]bool{
-	"modprobe": true, "insmod": true, "rmmod": true, "lsmod": true, "modinfo": true, "depmod": true, "udevadm": true,
+	"modprobe": true, "insmod": true, "rmmod": true, "lsmod": true, "modinfo": true, "depmod": true, "kmod": true, "udevadm": true,
 }
 
 func main() {
