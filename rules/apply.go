@@ -38,7 +38,7 @@ func (s *state) apply(t *token) {
 	case setSecLabel:
 		s.secLabel(t)
 	case setEnv:
-		s.env1(t)
+		s.setEnv(t)
 	case setName:
 		s.name(t)
 	case setLink:
@@ -154,10 +154,10 @@ func (s *state) secLabel(t *token) {
 	s.did("SECLABEL{"+t.attr+"}", t.op.String(), label)
 }
 
-func (s *state) env1(t *token) {
+func (s *state) setEnv(t *token) {
 	if t.value == "" {
 		if t.op != opAdd {
-			s.set(t.attr, t.slot, "")
+			s.drop(t.attr, t.slot)
 		}
 		return
 	}

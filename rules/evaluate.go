@@ -246,7 +246,7 @@ func (s *state) allTags() []string {
 	return all
 }
 
-// put sets a property; the empty value takes it back.
+// put sets a property. The empty value is a value: see drop.
 func (s *state) put(key, value string, byRule bool) {
 	slot, named := s.p.slots[key]
 	if !named {
@@ -256,18 +256,25 @@ func (s *state) put(key, value string, byRule bool) {
 }
 
 func (s *state) putSlot(key string, slot int32, value string, byRule bool) {
-	if p := s.find(key, slot); p != nil {
-		p.value, p.gone = value, value == ""
-		p.set = byRule
+	if key == "" {
 		return
 	}
-	if value == "" {
+	if p := s.find(key, slot); p != nil {
+		p.value, p.gone, p.set = value, false, byRule
 		return
 	}
 	s.props = append(s.props, property{key: key, value: value, slot: slot, set: byRule})
 	if slot >= 0 {
 		s.slots[slot] = int32(len(s.props))
 	}
+}
+
+// drop takes a property away.
+func (s *state) drop(key string, slot int32) {
+	if p := s.find(key, slot); p != nil {
+		p.value, p.gone = "", true
+	}
+	s.did("ENV{"+key+"}", "=", "")
 }
 
 // line runs one line and says whether it matched. all means that its fixed tokens are not decided yet.
