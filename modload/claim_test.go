@@ -94,6 +94,12 @@ func TestOthersFollowTheRecordWhileTheDaemonLives(t *testing.T) {
 		t.Error(got)
 	}
 
+	own := o
+	own.Flags, own.Daemon = nil, true
+	if c = resolve(t, own); c.Roots()[0] != "/" || c.Daemon() != 0 {
+		t.Error("who is to be the daemon follows another:", c.Roots(), c.Daemon())
+	}
+
 	h.kill()
 	o.Flags = nil
 	if c = resolve(t, o); c.Daemon() != 0 || c.Roots()[0] != "/" {

@@ -47,6 +47,10 @@ type Options struct {
 	// Uname returns the release of the running kernel. Nil asks the kernel.
 	Uname func() (string, error)
 
+	// Daemon is set by a process that is to be the daemon: it follows nobody's record, and finds another daemon when it
+	// makes its claim.
+	Daemon bool
+
 	// KernelRequest is set where the kernel itself is calling. The record is then followed whatever other sources say,
 	// and even when the daemon that wrote it has died: its tree is the right one until another daemon comes.
 	KernelRequest bool
@@ -81,7 +85,10 @@ func Resolve(options Options) (*Config, error) {
 			return nil, err
 		}
 	}
-	r, err := liveRecord(&c.options)
+	var r *record
+	if !options.Daemon {
+		r, err = liveRecord(&c.options)
+	}
 	if err == nil && r == nil && options.KernelRequest {
 		r, err = lastRecord(&c.options)
 	}

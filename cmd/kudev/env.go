@@ -104,6 +104,15 @@ func (e *env) resolveLive(t *treeFlags) (*modload.Config, error) {
 	return cfg, cfg.Conflict()
 }
 
+// resolveDaemon is resolve for a command that is to be the daemon, and follows no other's record.
+func (e *env) resolveDaemon(t *treeFlags) (*modload.Config, error) {
+	options := e.options
+	options.Flags = slices.Clip(options.Flags)
+	options.Daemon = true
+	t.add(&options)
+	return e.resolveOptions(options)
+}
+
 // resolveOptions is resolve for a command whose flags are others, such as modprobe's -d and -S. One that touches the
 // running kernel looks at [modload.Config.Conflict] next.
 func (e *env) resolveOptions(options modload.Options) (*modload.Config, error) {
