@@ -27,7 +27,8 @@ type Call struct {
 	// Get returns a property of the event as the rules have it now; Set adds one.
 	Get func(key string) (string, bool)
 	Set func(key, value string)
-	// All ranges over the properties of the event as the rules have them now, in any order. Only keyboard needs it.
+	// All ranges over the properties of the event as the rules have them now, in any order. Only keyboard, which stands
+	// in RUN, needs it.
 	All iter.Seq2[string, string]
 }
 
@@ -45,6 +46,10 @@ var ErrUnknown = errors.New("no such builtin")
 type Options struct {
 	// HWDB is the hardware database; nil for none.
 	HWDB *hwdb.File
+	// Links are the .link files; nil for none.
+	Links *LinkFiles
+	// Network changes interfaces; nil is the kernel's rtnetlink and ethtool. A dry run hands a NetworkRecorder.
+	Network Network
 	// CommandLine is the kernel's (net.naming-scheme= and net.ifnames= count).
 	CommandLine string
 	// Udev is the version of systemd whose properties are set where versions differ: 252, which 0 means, or later.
@@ -80,21 +85,26 @@ func New(opts Options) *Table {
 	if opts.Open == nil {
 		opts.Open = OpenNode
 	}
+	if opts.Network == nil {
+		opts.Network = kernelNetwork{}
+	}
 	if opts.SetACL == nil {
 		opts.SetACL = setACL
 	}
 	t := &Table{opts: opts, naming: namingScheme(opts.CommandLine)}
 	t.entries = map[string]entry{
-		"btrfs":         {t.btrfs, false, "btrfs volume management"},
-		"factory_reset": {t.factoryReset, false, "Factory reset status"},
-		"hwdb":          {t.hwdb, false, "Hardware database"},
-		"input_id":      {t.inputID, false, "Input device properties"},
-		"keyboard":      {t.keyboard, false, "Keyboard scan code to key mapping"},
-		"kmod":          {t.kmod, false, "Kernel module loader"},
-		"net_id":        {t.netID, false, "Network device properties"},
-		"path_id":       {t.pathID, true, "Compose persistent device path"},
-		"uaccess":       {t.uaccess, false, "Manage device node user ACL"},
-		"usb_id":        {t.usbID, true, "USB device properties"},
+		"btrfs":          {t.btrfs, false, "btrfs volume management"},
+		"factory_reset":  {t.factoryReset, false, "Factory reset status"},
+		"hwdb":           {t.hwdb, false, "Hardware database"},
+		"input_id":       {t.inputID, false, "Input device properties"},
+		"keyboard":       {t.keyboard, false, "Keyboard scan code to key mapping"},
+		"kmod":           {t.kmod, false, "Kernel module loader"},
+		"net_driver":     {t.netDriver, opts.Udev >= 257, "Set driver for network device"},
+		"net_id":         {t.netID, false, "Network device properties"},
+		"net_setup_link": {t.netSetupLink, false, "Configure network link"},
+		"path_id":        {t.pathID, true, "Compose persistent device path"},
+		"uaccess":        {t.uaccess, false, "Manage device node user ACL"},
+		"usb_id":         {t.usbID, true, "USB device properties"},
 	}
 	return t
 }

@@ -21,7 +21,7 @@ func (t *Table) keyboard(ctx context.Context, call *Call) error {
 		return errors.New("the device has no node")
 	}
 	if call.All == nil {
-		return nil
+		return errors.New("the caller does not say what properties there are")
 	}
 	var entries []string
 	for key, value := range call.All {
