@@ -24,6 +24,8 @@ type Trigger struct {
 	Pace func(ctx context.Context) error
 	// Each, when given, is called for each device after its write, with what went wrong, nil as a rule.
 	Each func(item Item, err error)
+	// Write, when given, is used in place of a write to the device's uevent file.
+	Write func(item Item, message string) error
 	// DryRun writes nothing.
 	DryRun bool
 }
@@ -61,7 +63,11 @@ func (t *Trigger) Run(ctx context.Context, roots hotplug.Roots, items []Item) (R
 			}
 		}
 		var err error
-		if !t.DryRun {
+		switch {
+		case t.DryRun:
+		case t.Write != nil:
+			err = t.Write(item, full)
+		default:
 			err = writeUevent(sys+item.Devpath+"/uevent", full, plain)
 		}
 		switch {
@@ -123,42 +129,6 @@ func NewUUID() string {
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
-}
-
-// Marker writes a synthetic event to the first device that takes one, and returns its devpath. It comes back through
-// every listener behind all that the kernel had sent before, with SYNTH_UUID=uuid: whoever sees it has received
-// everything earlier. The action is "change" and the args say what it is, so rules have nothing to do for it.
-func Marker(roots hotplug.Roots, uuid string) (string, error) {
-	sys := sysdir(roots)
-	var last error
-	for _, p := range markers {
-		// Plain would lose the UUID, by which the marker is known: a kernel without it is refused.
-		msg := "change " + uuid + " KUDEVMARKER=1"
-		if last = writeUevent(sys+p+"/uevent", msg, msg); last == nil {
-			return p, nil
-		}
-	}
-	return "", fmt.Errorf("send a marker through %s: %w", sys, last)
-}
-
-// markers are devices that every kernel has, for whose change nobody has a rule worth running.
-var markers = []string{
-	"/devices/virtual/mem/null",
-	"/devices/virtual/mem/zero",
-	"/bus/platform",
-	"/devices/platform",
-	"/devices/system/cpu",
-	"/module/kernel",
-}
-
-// Markers reports whether devpath is one through which [Marker] sends.
-func Markers(devpath string) bool {
-	for _, p := range markers {
-		if p == devpath {
-			return true
-		}
-	}
-	return false
 }
 
 func readTrim(name string) (string, error) {

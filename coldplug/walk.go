@@ -284,3 +284,41 @@ func rundir(roots hotplug.Roots) string {
 	}
 	return strings.TrimSuffix(roots.Run, "/")
 }
+
+// Prioritize returns items with those of the named subsystems, and the devices above them, in front, in the order of
+// the names: udevadm trigger's --prioritized-subsystem.
+func Prioritize(items []Item, subsystems []string) []Item {
+	place := make(map[string]int, len(items))
+	listed := make(map[string]bool, len(items))
+	for _, i := range items {
+		listed[i.Devpath] = true
+	}
+	for n, s := range subsystems {
+		for _, i := range items {
+			if i.Subsystem != s {
+				continue
+			}
+			for p := i.Devpath; len(p) > 1; p = path.Dir(p) {
+				if _, ok := place[p]; !ok && listed[p] {
+					place[p] = n
+				}
+			}
+		}
+	}
+	sorted := make([]Item, len(items))
+	copy(sorted, items)
+	at := func(i Item) int {
+		if n, ok := place[i.Devpath]; ok {
+			return n
+		}
+		return len(subsystems)
+	}
+	sort.SliceStable(sorted, func(a, b int) bool {
+		x, y := sorted[a], sorted[b]
+		if at(x) != at(y) {
+			return at(x) < at(y)
+		}
+		return lessPath(x.Devpath, y.Devpath)
+	})
+	return sorted
+}

@@ -146,3 +146,11 @@ func TestRankOfModalias(t *testing.T) {
 		}
 	}
 }
+
+func TestPrioritizedSubsystemsComeFirstWithTheirParents(t *testing.T) {
+	items := []Item{{Devpath: "/devices/a", Subsystem: "x"}, {Devpath: "/devices/b", Subsystem: "x"}, {Devpath: "/devices/b/tty/t0", Subsystem: "tty"}, {Devpath: "/devices/c", Subsystem: "block"}}
+	want := "/devices/c\n/devices/b\n/devices/b/tty/t0\n/devices/a\n"
+	if diff := cmp.Diff(want, paths(Prioritize(items, []string{"block", "tty"}))); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -20,7 +20,7 @@ import (
 // begins with the syslog level in angle brackets, which journald, s6-log and /dev/kmsg all understand. See sd-daemon(3).
 type logHandler struct {
 	out    *lockedWriter
-	level  slog.Level
+	level  slog.Leveler
 	prefix string
 	levels bool
 	kmsg   bool   // it is the kernel's log: with a facility, and no longer than it takes
@@ -34,7 +34,7 @@ type lockedWriter struct {
 }
 
 // newLogHandler returns a handler for a person: no levels in front.
-func newLogHandler(w io.Writer, level slog.Level, prefix string) *logHandler {
+func newLogHandler(w io.Writer, level slog.Leveler, prefix string) *logHandler {
 	return &logHandler{out: &lockedWriter{w: w}, level: level, prefix: prefix}
 }
 
@@ -74,7 +74,9 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
 
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	var b bytes.Buffer

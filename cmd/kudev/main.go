@@ -34,8 +34,10 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"check", "[--json] [--module-root DIR]... [--release VERSION]", "say what is wrong with the module tree, and what to do", runCheck},
+		{"coldplug", "[-n] [--timeout=SECONDS] [--wait-for=LINK|DEVICE] [--json]", "replay every device, and return when all is done", runColdplug},
 		{"config", "[--json] [--module-root DIR]... [--release VERSION]", "show every setting and where it comes from", runConfig},
 		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
+		{"daemon", "[--coldplug] [--ready-fd=N]", "be the hotplug daemon, in the foreground", runDaemon},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
 		{"insmod", "[OPTION...] FILE [PARAMETER=VALUE...]", "hand one module's file to the kernel", runInsmod},
 		{"kmod", "list|static-nodes|help", "what the program kmod does", runKmod},
@@ -46,6 +48,10 @@ func commands() []command {
 		{"modprobe", "[OPTION...] MODULE|ALIAS [PARAMETER=VALUE...]", "load or remove modules with all that they need", runModprobe},
 		{"rmmod", "[OPTION...] MODULE...", "take modules out of the kernel", runRmmod},
 		{"static-nodes", "[OPTION...]", "list the nodes that modules want before they are loaded", runStaticNodes},
+		{"monitor", "[-k] [-u] [-p] [-s SUBSYSTEM[/DEVTYPE]] [-t TAG] [--match=RULE] [--json] [--decisions]", "print events, or what the daemon decides", runMonitor},
+		{"settle", "[--timeout=SECONDS] [--exit-if-exists=FILE] [--wait-for=LINK|DEVICE]", "wait until the daemon has nothing more to do", runSettle},
+		{"status", "[--json]", "show what the daemon does and has done", runStatus},
+		{"trigger", "[OPTION...] [DEVICE...]", "announce devices again", runTrigger},
 		{"version", "", "show the version", runVersion},
 	}
 }

@@ -82,8 +82,10 @@ type Micros int64
 
 func (m Micros) Duration() time.Duration { return time.Duration(m) * time.Microsecond }
 
-// now returns the monotonic clock.
-func now() Micros {
+func now() Micros { return Now() }
+
+// Now is the monotonic clock in the journal's unit.
+func Now() Micros {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
 		return 0
@@ -127,6 +129,13 @@ func (j *Journal) Add(e *Entry) {
 // Note adds a note.
 func (j *Journal) Note(text string) {
 	j.Add(&Entry{Type: "note", Note: text, Finished: now()})
+}
+
+// Watched tells whether anyone follows the journal.
+func (j *Journal) Watched() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.watchers) > 0
 }
 
 // Len returns how many entries there have been.

@@ -2,19 +2,15 @@ package daemon
 
 import "sync/atomic"
 
-// Counters count events since the daemon's start. Each received event becomes handled or failed; refused and lost ones
-// were never received.
+// Counters count what neither the queue nor the listener counts, since the daemon's start.
 type Counters struct {
-	Received      atomic.Uint64 // from the kernel, or made up for one that was lost
-	Handled       atomic.Uint64
-	Failed        atomic.Uint64 // of those handled, how many with an error
-	Refused       atomic.Uint64 // messages that the kernel did not send, or that were no uevent
 	Lost          atomic.Uint64 // dropped by the kernel because the socket was full
 	Recovered     atomic.Uint64 // found by walking /sys after a loss or a restart
 	ModulesLoaded atomic.Uint64
 }
 
-// Status is what `kudev status --json` prints.
+// Status is what `kudev status --json` prints. Each received event becomes a handled one, of which some have failed;
+// refused messages and lost events were never received; recovered ones count as received.
 type Status struct {
 	Pid           int      `json:"pid"`
 	Version       string   `json:"version,omitempty"`

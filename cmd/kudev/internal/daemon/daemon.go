@@ -1,0 +1,464 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
+	"github.com/kudev/kudev/rules/builtin"
+)
+
+// Options are what a daemon is started with.
+type Options struct {
+	Config  *modload.Config
+	Roots   hotplug.Roots
+	Log     *slog.Logger
+	Level   *slog.LevelVar // of Log; nil when it cannot be changed
+	Version string
+	Ready   Readiness
+	// Coldplug replays what is there, after readiness.
+	Coldplug bool
+	// Transient is a daemon that is there for one coldplug alone: it does not register for the kernel's requests, and
+	// finds no fault with the machine that the coldplug itself does not meet.
+	Transient bool
+	// Resolve reads the configuration again for a reload; nil keeps the one there is.
+	Resolve func() (*modload.Config, error)
+
+	// Source, Sink and Runner stand in for the kernel's socket, for libudev's listeners and for programs; nil for the real.
+	Source    Source
+	Sink      Sink
+	Runner    Runner
+	NetNS     int            // a descriptor of the network namespace to listen in, 0 for the process's
+	Kernel    modload.Kernel // nil: the machine's
+	RulesDirs []string       // when given, all the rules there are
+	HWDB      string
+	// Announce asks the kernel to announce a device again; nil writes to its uevent file.
+	Announce func(item coldplug.Item, message string) error
+}
+
+// Daemon is the running device manager. It is made by Start, works until its context ends or Exit is called, and ends
+// with Wait.
+type Daemon struct {
+	opts     Options
+	log      *slog.Logger
+	began    Micros
+	claim    *modload.Claim
+	source   Source
+	queue    *hotplug.Queue
+	sink     Sink
+	store    *hotplug.Store
+	nodes    *hotplug.Watch // nil for a transient daemon: who would hear of a close later?
+	machine  *Machine
+	loads    *loads
+	policy   atomic.Pointer[Policy]
+	journal  *Journal
+	counters Counters
+	watch    *witnesses
+	hold     hold
+	known    known
+
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+	workers    sync.WaitGroup // clients and background work
+	ready      atomic.Int64   // Micros from the start
+	reloads    atomic.Uint64
+	stopped    atomic.Bool
+	reloading  sync.Mutex
+	recovering sync.Mutex
+
+	mu          sync.Mutex
+	reloadError string
+	registered  bool
+	problems    []string
+	waitFors    map[*waitFor]struct{}
+	tallies     map[*tally]struct{}
+	markers     map[string]chan struct{}
+	arrivals    map[*hotplug.Event]Micros // when the queued events came
+	lastSeqnum  atomic.Uint64
+}
+
+// errExit is why the context of a daemon that was told to exit has ended.
+var errExit = errors.New("told to exit")
+
+// Start makes this process the daemon: it takes the claim, opens its sockets, reads the rules and begins to handle
+// events. When it returns without an error the daemon listens, and has said so by its Readiness. A *modload.HeldError
+// means that another one runs.
+func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
+	d := &Daemon{opts: opts, log: opts.Log, began: now(), journal: NewJournal(),
+		waitFors: make(map[*waitFor]struct{}), tallies: make(map[*tally]struct{}), markers: make(map[string]chan struct{}), arrivals: make(map[*hotplug.Event]Micros)}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	d.ctx, d.cancel = context.WithCancelCause(ctx)
+	var undo []func()
+	defer func() {
+		if err != nil {
+			d.cancel(err)
+			for _, f := range slices.Backward(undo) {
+				f()
+			}
+		}
+	}()
+	before := d.predecessor()
+	if opts.Transient {
+		name := passingName(d.run(), os.Getpid())
+		os.MkdirAll(filepath.Dir(name), 0o755)
+		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			return nil, err
+		}
+		undo = append(undo, func() { os.Remove(name) })
+	}
+	if d.claim, err = opts.Config.Claim(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { d.claim.Release() })
+	own, err := listenControl(d.run())
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { own.Close() })
+	udev, err := listenUdevControl(d.run())
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { udev.Close() })
+
+	// From here on the kernel keeps what it sends for us.
+	if d.source = opts.Source; d.source == nil {
+		listener, err := hotplug.Listen(hotplug.ListenOptions{
+			Buffer: opts.Config.ReceiveBuffer(), NetNS: opts.NetNS,
+			Refused: func(r hotplug.Refusal) { d.log.Debug("refused: " + r.Error()) },
+		})
+		if err != nil {
+			return nil, err
+		}
+		d.source = listener
+	}
+	undo = append(undo, func() { d.source.Close() })
+	if err := d.setUp(); err != nil {
+		return nil, err
+	}
+	d.workers.Go(func() { d.receive(d.ctx) })
+	d.workers.Go(func() { d.serveControl(d.ctx, own) })
+	d.workers.Go(func() { d.serveUdevControl(d.ctx, udev) })
+	d.afterStart(before)
+	d.ready.Store(int64(now() - d.began))
+	if err := opts.Ready.Ready(); err != nil {
+		d.log.Warn(err.Error())
+	}
+	return d, nil
+}
+
+// setUp makes what handles events.
+func (d *Daemon) setUp() error {
+	cfg, roots := d.opts.Config, d.opts.Roots
+	d.watch = newWitnesses(d)
+	d.machine = &Machine{
+		Roots: roots, Path: cfg.Path,
+		Runner: d.opts.Runner,
+		Users:  newUserFiles(cfg.Path("/etc/passwd"), cfg.Path("/etc/group")),
+		Const:  newConstants(cfg.Path),
+		Line:   cfg.CommandLine(),
+	}
+	d.loads = newLoads(d, cfg)
+	d.machine.Load = d.loads.load
+	d.policy.Store(d.loadPolicy(cfg))
+	var err error
+	if d.sink = d.opts.Sink; d.sink == nil {
+		if d.sink, err = hotplug.NewBroadcaster(d.opts.NetNS); err != nil {
+			return err
+		}
+	}
+	if d.machine.Runner == nil {
+		d.machine.Runner = &hotplug.Runner{Dirs: []string{cfg.Path("/usr/lib/udev"), cfg.Path("/lib/udev")}, Timeout: cfg.EventTimeout()}
+	}
+	makeNodes, err := roots.NeedsNodes()
+	if err != nil {
+		d.log.Warn(err.Error())
+	}
+	if d.store, err = hotplug.OpenStore(roots, hotplug.StoreOptions{MakeNodes: makeNodes}); err != nil {
+		d.log.Warn(err.Error())
+	}
+	if !d.opts.Transient {
+		d.nodes, err = hotplug.NewWatch(roots, func(dev *hotplug.Device, err error) {
+			if err != nil {
+				d.log.Warn(err.Error())
+			}
+		})
+		if err != nil {
+			d.log.Warn(err.Error())
+		}
+	}
+	d.queue = hotplug.NewQueue(d.handle, hotplug.QueueOptions{
+		Workers: cfg.Workers(),
+		Timeout: cfg.EventTimeout(),
+		Done:    d.done,
+		Slow: func(ev *hotplug.Event, took time.Duration, overdue bool) {
+			text := "an event takes long"
+			if overdue {
+				text = "an event takes too long and is ended"
+			}
+			d.log.Warn(text, "event", ev, "seqnum", ev.Seqnum(), "took", took.Round(time.Millisecond))
+		},
+		Busy: d.queueFile,
+	})
+	return nil
+}
+
+func (d *Daemon) loadPolicy(cfg *modload.Config) *Policy {
+	p := LoadPolicy(PolicyOptions{
+		Config: cfg, Roots: d.opts.Roots, RulesDirs: d.opts.RulesDirs, HWDB: d.opts.HWDB, Users: d.machine.Users,
+		Builtins: builtin.Options{},
+	})
+	for _, problem := range p.Problems {
+		if strings.HasPrefix(problem.File, "embedded/") {
+			d.log.Debug(problem.Error()) // a group that this machine does not have
+			continue
+		}
+		d.log.Warn(problem.Error())
+	}
+	return p
+}
+
+// run is the directory that stands for /run.
+func (d *Daemon) run() string { return d.opts.Roots.RunDir() }
+
+// queueFile keeps /run/udev/queue, which is there while events are pending.
+func (d *Daemon) queueFile(busy bool) {
+	name := filepath.Join(d.run(), "udev/queue")
+	if !busy {
+		os.Remove(name)
+		return
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o444)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			os.MkdirAll(filepath.Dir(name), 0o755)
+			os.WriteFile(name, nil, 0o444)
+		}
+		return
+	}
+	f.Close()
+}
+
+// receive takes events from the kernel to the queue until the daemon ends.
+func (d *Daemon) receive(ctx context.Context) {
+	batch := make([]*hotplug.Event, 64)
+	for {
+		n, err := d.source.Receive(ctx, batch)
+		for _, ev := range batch[:n] {
+			d.take(ctx, ev)
+		}
+		clear(batch[:n])
+		switch {
+		case err == nil:
+		case errors.Is(err, hotplug.ErrOverflow):
+			d.overflow(ctx)
+		case ctx.Err() != nil || errors.Is(err, hotplug.ErrClosed):
+			return
+		default:
+			d.log.Error(err.Error())
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// take gives one event its place. Our own markers end here.
+func (d *Daemon) take(ctx context.Context, ev *hotplug.Event) {
+	if uuid := ev.UUID(); uuid != "" && uuid != "0" {
+		d.mu.Lock()
+		c := d.markers[uuid]
+		delete(d.markers, uuid)
+		d.mu.Unlock()
+		if c != nil {
+			close(c)
+			return
+		}
+	}
+	if n := ev.Seqnum(); n != 0 {
+		d.lastSeqnum.Store(n)
+	}
+	d.known.note(d.opts.Roots, ev)
+	d.arrived(ev)
+	if err := d.queue.Add(ctx, ev); err != nil && ctx.Err() == nil {
+		d.log.Error("queue an event: "+err.Error(), "event", ev)
+	}
+}
+
+// arrived notes when an event came.
+func (d *Daemon) arrived(ev *hotplug.Event) {
+	t := now()
+	d.mu.Lock()
+	d.arrivals[ev] = t
+	d.mu.Unlock()
+}
+
+// arrival returns when it came, and forgets it.
+func (d *Daemon) arrival(ev *hotplug.Event) Micros {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.arrivals[ev]
+	delete(d.arrivals, ev)
+	return t
+}
+
+// passMarker returns when everything that the kernel had sent before the call is in the queue.
+func (d *Daemon) passMarker(ctx context.Context) error {
+	uuid := coldplug.NewUUID()
+	c := make(chan struct{})
+	d.mu.Lock()
+	d.markers[uuid] = c
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		delete(d.markers, uuid)
+		d.mu.Unlock()
+	}()
+	again := time.NewTicker(time.Second) // it may be dropped by an overflow
+	defer again.Stop()
+	for {
+		if err := d.mark(uuid); err != nil {
+			return err
+		}
+		select {
+		case <-c:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-again.C:
+		}
+	}
+}
+
+// mark sends a marker through our own socket.
+func (d *Daemon) mark(uuid string) error { return d.source.Mark(uuid) }
+
+// Exit ends the daemon as a signal does.
+func (d *Daemon) Exit() { d.cancel(errExit) }
+
+// Wait waits for the daemon's end: until its context ends or Exit is called, then for the events that it has begun.
+func (d *Daemon) Wait() error {
+	<-d.ctx.Done()
+	d.opts.Ready.Stopping()
+	limit, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	errs := []error{}
+	if n := d.queue.Counts().Queued; n > 0 {
+		d.log.Info("ending: waiting for the events that were begun", "queued", n)
+	}
+	if err := d.queue.Close(limit); err != nil {
+		d.log.Warn(err.Error())
+	}
+	d.source.Close()
+	d.workers.Wait()
+	d.sink.Close()
+	d.loads.close()
+	for _, name := range []string{SocketName, UdevSocketName, "udev/queue"} {
+		os.Remove(filepath.Join(d.run(), name))
+	}
+	errs = append(errs, d.claim.Release())
+	if d.opts.Transient {
+		os.Remove(passingName(d.run(), os.Getpid()))
+	}
+	return errors.Join(errs...)
+}
+
+// setStopped holds events back, or lets them go on.
+func (d *Daemon) setStopped(stop bool) {
+	d.stopped.Store(stop)
+	if stop {
+		d.queue.Pause()
+	} else {
+		d.queue.Resume()
+	}
+}
+
+// setLogLevel takes a level's name, or syslog's number of it.
+func (d *Daemon) setLogLevel(s string) error {
+	level, ok := levels[strings.ToLower(s)]
+	if !ok {
+		return fmt.Errorf("unknown log level %q", s)
+	}
+	if d.opts.Level == nil {
+		return errors.New("the log level cannot be changed here")
+	}
+	d.opts.Level.Set(level)
+	return nil
+}
+
+// levels are syslog's, by name and by number.
+var levels = map[string]slog.Level{
+	"emerg": slog.LevelError, "alert": slog.LevelError, "crit": slog.LevelError, "err": slog.LevelError, "error": slog.LevelError,
+	"warning": slog.LevelWarn, "warn": slog.LevelWarn, "notice": modload.LevelNotice, "info": slog.LevelInfo, "debug": slog.LevelDebug,
+	"0": slog.LevelError, "1": slog.LevelError, "2": slog.LevelError, "3": slog.LevelError, "4": slog.LevelWarn,
+	"5": modload.LevelNotice, "6": slog.LevelInfo, "7": slog.LevelDebug,
+}
+
+// setEnv sets a property of all events to come: KEY=value, or KEY= to remove it.
+func (d *Daemon) setEnv(s string) error {
+	key, value, ok := strings.Cut(s, "=")
+	if !ok || key == "" {
+		return fmt.Errorf("set %q: it is KEY=VALUE", s)
+	}
+	d.machine.SetGlobal(key, value)
+	return nil
+}
+
+// Status returns the counters and what else there is to say of the daemon.
+func (d *Daemon) Status() *Status {
+	policy := d.policy.Load()
+	events := d.queue.Counts()
+	heard := d.source.Counts()
+	refused := heard.Refused + heard.Malformed
+	s := &Status{
+		Pid: os.Getpid(), Version: d.opts.Version,
+		UptimeUS: now() - d.began, ReadyUS: Micros(d.ready.Load()),
+		Received: events.Received, Handled: events.Handled, Failed: events.Failed, Queued: events.Queued,
+		Refused: refused, Lost: d.counters.Lost.Load(), Recovered: d.counters.Recovered.Load(),
+		ModulesLoaded: d.counters.ModulesLoaded.Load(),
+		Loading:       d.loads.inFlight(),
+		Stopped:       d.stopped.Load(),
+		Tree:          d.opts.Config.Tree(), Release: d.opts.Config.Release(),
+		Rules: policy.Shown(), RuleCount: policy.Count(), Reloads: d.reloads.Load(), Journal: d.journal.Len(),
+		RSSBytes: residentBytes(),
+	}
+	s.Waiting = d.watch.waiting()
+	d.mu.Lock()
+	s.ReloadError, s.Registered, s.Problems = d.reloadError, d.registered, slices.Clone(d.problems)
+	d.mu.Unlock()
+	return s
+}
+
+// residentBytes is the process's resident memory.
+func residentBytes() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(fields[1], 10, 64)
+	return n * int64(os.Getpagesize())
+}
+
+// freeMemory gives back what a burst of events took.
+func freeMemory() { debug.FreeOSMemory() }

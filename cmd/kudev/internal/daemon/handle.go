@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/rules"
+	"github.com/kudev/kudev/rules/builtin"
+)
+
+// handle is one event's way through the house: rules; node, links, record; RUN; listeners. It is the queue's handler.
+func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, err error) {
+	e := newEntry(ev)
+	e.Started = now()
+	d.origin(e, ev)
+	dev := d.opts.Roots.EventDevice(ev)
+	unlock, err := lockDisk(d.opts.Roots, ev, dev)
+	if err != nil {
+		return false, err
+	}
+	defer func() { unlock() }()
+	if d.nodes != nil {
+		d.nodes.End(dev.ID()) // what the rules themselves do to the node is no change
+	}
+	if err := d.hold.wait(ctx, ev); err != nil {
+		return false, err
+	}
+	h := &host{Machine: d.machine, policy: d.policy.Load(), entry: e,
+		log: d.log.With("device", ev.Devpath(), "action", ev.Action(), "seqnum", ev.Seqnum())}
+
+	var trace *rules.Trace
+	if d.journal.Watched() {
+		trace = new(rules.Trace)
+	}
+	res, err := h.policy.Program.Evaluate(ctx, ev, dev, h, trace)
+	if trace != nil {
+		e.Rules = ruleLines(trace)
+	}
+	errs := []error{err}
+	applied, err := d.store.Apply(ctx, ev, dev, &res)
+	errs = append(errs, err)
+	noteApplied(e, dev, &res, applied)
+	e.Applied = now()
+	unlock() // RUN may have to open the disk for itself
+	unlock = func() {}
+	if d.nodes != nil && res.Watch && ev.Action() != "remove" {
+		if err := d.nodes.Begin(dev); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, d.runAll(ctx, h, ev, dev, &res, applied))
+	if err := d.sink.Send(applied.Properties); err != nil {
+		errs = append(errs, err)
+	}
+
+	err = errors.Join(errs...)
+	if err != nil && hotplug.IsGone(err) && !dev.Exists() {
+		err = nil // it vanished half-way: its remove event is on its way
+	}
+	if err != nil {
+		e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+		h.log.Warn(e.Error)
+	}
+	e.Received, e.Finished = d.arrival(ev), now()
+	d.journal.Add(e)
+	d.found(e)
+	return h.caused || res.Name != "", err
+}
+
+// done is told of each event that is over.
+func (d *Daemon) done(o hotplug.Outcome) {
+	d.arrival(o.Event)
+	d.hold.changed()
+}
+
+func newEntry(ev *hotplug.Event) *Entry {
+	return &Entry{
+		Type: "event", Seqnum: ev.Seqnum(), Action: ev.Action(), Devpath: ev.Devpath(), Subsystem: ev.Subsystem(),
+		Devtype: ev.Devtype(), Devname: ev.Devname(), Driver: ev.Value("DRIVER"), Modalias: ev.Value("MODALIAS"),
+		Origin: "kernel",
+	}
+}
+
+// origin says where the event comes from.
+func (d *Daemon) origin(e *Entry, ev *hotplug.Event) {
+	switch uuid := ev.UUID(); {
+	case ev.Value("SYNTH_ARG_KUDEVCOLDPLUG") != "":
+		e.Origin = "coldplug"
+	case ev.Value("KUDEV_RECOVERED") != "":
+		e.Origin = "recovered"
+	case uuid != "":
+		e.Origin = "trigger"
+	}
+}
+
+// runAll runs RUN in its order: builtins and programs.
+func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, applied *hotplug.Applied) error {
+	var errs []error
+	var env []string
+	for _, cmd := range res.Run {
+		began := now()
+		var err error
+		name, rest, _ := strings.Cut(cmd.Line, " ")
+		if cmd.Builtin {
+			err = h.Builtin(ctx, name, h.call(ev, dev, res, rest))
+			if errors.Is(err, builtin.ErrNothing) {
+				err = nil
+			}
+		} else {
+			h.caused = true
+			if env == nil {
+				env = environment(applied, d.machine.Globals())
+			}
+			_, err = h.Runner.Run(ctx, hotplug.Program{Line: cmd.Line, Env: env, Rule: cmd.Rule})
+		}
+		if !cmd.Builtin || name != "kmod" {
+			ran := Ran{Line: cmd.Line, Rule: cmd.Rule, Took: now() - began}
+			if err != nil {
+				ran.Error = err.Error()
+			}
+			h.entry.Run = append(h.entry.Run, ran)
+		}
+		switch {
+		case err == nil:
+		case cmd.Builtin:
+			errs = append(errs, fmt.Errorf("builtin %q of %s: %w", cmd.Line, cmd.Rule, err))
+		default:
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// call makes a builtin's call of RUN: the event's properties are the result's.
+func (h *host) call(ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, rest string) *builtin.Call {
+	return &builtin.Call{
+		Event: ev, Device: dev, Args: strings.Fields(rest), Log: h.log,
+		Get: func(key string) (string, bool) {
+			for _, p := range res.Properties {
+				if p.Key == key {
+					return p.Value, true
+				}
+			}
+			return "", false
+		},
+		Set: func(key, value string) {},
+		All: func(yield func(string, string) bool) {
+			for _, p := range res.Properties {
+				if !yield(p.Key, p.Value) {
+					return
+				}
+			}
+		},
+	}
+}
+
+// environment is what a program of RUN gets: the event's properties as listeners see them.
+func environment(applied *hotplug.Applied, globals []string) []string {
+	env := globals
+	for _, p := range applied.Properties {
+		env = append(env, p.Key+"="+p.Value)
+	}
+	return env
+}
+
+// noteApplied writes down what became of the node, the links and the name.
+func noteApplied(e *Entry, dev *hotplug.Device, res *hotplug.Result, applied *hotplug.Applied) {
+	if applied == nil {
+		return
+	}
+	e.Links, e.Unlinked = applied.Links, applied.Dropped
+	if applied.Renamed != "" {
+		e.Name = res.Name
+	}
+	if name := dev.Devname(); name != "" && e.Action != "remove" {
+		e.Node = &Node{Path: "/dev/" + name, UID: res.Node.UID, GID: res.Node.GID}
+		if res.Node.Mode != nil {
+			e.Node.Mode = fmt.Sprintf("%04o", res.Node.Mode.Perm())
+		}
+	}
+}
+
+// ruleLines turns a trace into what the journal keeps.
+func ruleLines(t *rules.Trace) []RuleLine {
+	list := make([]RuleLine, 0, len(t.Steps))
+	for _, s := range t.Steps {
+		if s.Matched {
+			list = append(list, RuleLine{Rule: s.Rule.String(), Did: strings.Join(s.Did, ", ")})
+		}
+	}
+	return list
+}
+
+// late tells whether an event's device is sound or graphics, whose driver is not loaded while the disks are.
+func late(ev *hotplug.Event) bool {
+	alias := ev.Value("MODALIAS")
+	return alias != "" && ev.Action() != "remove" && coldplug.Late(alias)
+}

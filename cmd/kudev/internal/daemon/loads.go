@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kudev/kudev/modload"
+)
+
+// loads is the daemon's one long-lived loader: modules that events ask for, and those of modules-load.d.
+type loads struct {
+	d       *Daemon
+	library *modload.Library
+	loader  *modload.Loader
+	none    bool // a kernel without module support, or no tree: nothing is ever loaded, and the check of the start says so
+}
+
+func newLoads(d *Daemon, cfg *modload.Config) *loads {
+	l := &loads{d: d}
+	if d.opts.Kernel == nil && !cfg.HasModules() {
+		l.none = true
+		return l
+	}
+	kernel := d.opts.Kernel
+	if kernel == nil {
+		kernel = modload.NewKernel(cfg)
+	}
+	l.library = modload.NewLibrary(cfg, d.log)
+	l.loader = modload.NewLoader(l.library, kernel, modload.LoaderOptions{Width: cfg.LoadWorkers(), Log: d.log})
+	return l
+}
+
+// load loads what an alias or a name asks for, and writes down in e what became of it. What matches nothing, what is not
+// wanted, and a driver that finds nothing to drive are no errors.
+func (l *loads) load(ctx context.Context, alias string, e *Entry) error {
+	if l.none {
+		return nil
+	}
+	outcomes, err := l.loader.Load(ctx, modload.Request{Name: alias, UseBlacklist: true})
+	var index *modload.Index
+	for _, o := range outcomes {
+		m := Module{Name: o.Module, State: stateOf(o), For: alias, Took: Micros(o.Took / time.Microsecond)}
+		if !o.Started.IsZero() {
+			m.Started = now() - Micros(time.Since(o.Started)/time.Microsecond)
+		}
+		if o.Err != nil {
+			m.Error = o.Err.Error()
+		}
+		if o.State == modload.StateBlacklisted {
+			if index == nil {
+				index, _ = l.library.Index()
+			}
+			if index != nil {
+				if origin, yes := index.Policy().Blacklisted(o.Module); yes {
+					m.Why = origin.Place()
+				}
+			}
+		}
+		if o.State == modload.StateLoaded {
+			l.d.counters.ModulesLoaded.Add(1)
+		}
+		e.Modules = append(e.Modules, m)
+	}
+	var forbidden *modload.ForbiddenError
+	switch {
+	case errors.Is(err, modload.ErrNotFound):
+		if strings.Contains(alias, ":") {
+			e.NoModule = true
+			err = nil
+		}
+	case errors.Is(err, modload.ErrNoTree), errors.Is(err, unix.ENODEV), errors.As(err, &forbidden):
+		err = nil
+	}
+	return err
+}
+
+// stateOf is an outcome's state in the journal's words.
+func stateOf(o modload.Outcome) string {
+	switch {
+	case o.State == modload.StateFailed && errors.Is(o.Err, unix.ENODEV):
+		return "no device"
+	case o.State == modload.StateBuiltIn:
+		return "builtin"
+	}
+	return o.State.String()
+}
+
+// inFlight is how many loads are under way.
+func (l *loads) inFlight() int {
+	if l.none {
+		return 0
+	}
+	modules, _ := l.loader.Loading()
+	return len(modules)
+}
+
+// Name, Pending and Wait make loads a witness for the queue's Settle.
+func (l *loads) Name() string { return "modules being loaded" }
+
+func (l *loads) Pending(context.Context) []string {
+	if l.none {
+		return nil
+	}
+	modules, busy := l.loader.Loading()
+	if busy && len(modules) == 0 {
+		return []string{"a request for modules"}
+	}
+	return modules
+}
+
+func (l *loads) Wait(ctx context.Context) error {
+	if l.none {
+		return nil
+	}
+	return l.loader.Wait(ctx)
+}
+
+// reload reads modprobe.d, forbid and allow again. A look-up would see a change by itself.
+func (l *loads) reload() error {
+	if l.none {
+		return nil
+	}
+	_, err := l.library.Refresh()
+	if errors.Is(err, modload.ErrNoTree) {
+		return nil
+	}
+	return err
+}
+
+func (l *loads) close() {
+	if l.library != nil {
+		l.library.Close()
+	}
+}

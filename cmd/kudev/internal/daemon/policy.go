@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
+	"github.com/kudev/kudev/rules"
+	"github.com/kudev/kudev/rules/builtin"
+	"github.com/kudev/kudev/rules/builtin/hwdb"
+)
+
+// Policy is one whole generation of what may be reloaded: the rules, the hardware database and the builtins with it.
+// It never changes; an event is handled by one generation from its begin to its end.
+type Policy struct {
+	Program  *rules.Program
+	Builtins *builtin.Table
+	Problems []rules.Problem // of the rules; the rest of each file counts
+	Sources  []rules.Source
+}
+
+// PolicyOptions say where a policy is read from.
+type PolicyOptions struct {
+	Config *modload.Config
+	Roots  hotplug.Roots
+	// RulesDirs, when given, are all the rules there are, the highest first.
+	RulesDirs []string
+	// HWDB, when given, is the file of the hardware database.
+	HWDB string
+	// Users looks up the names of OWNER and GROUP.
+	Users rules.Users
+	// Builtins is what the builtins get besides the database.
+	Builtins builtin.Options
+}
+
+// LoadPolicy reads a generation. What is wrong with a rules file is in Problems. The hardware database is opened anew
+// by itself when it changes.
+func LoadPolicy(o PolicyOptions) *Policy {
+	p := &Policy{}
+	if len(o.RulesDirs) > 0 {
+		p.Sources = rules.Dirs(o.RulesDirs...)
+	} else {
+		p.Sources = rules.Sources(rules.Mode(o.Config.Rules()), o.rulesDirs())
+	}
+	set, problems := rules.Parse(p.Sources)
+	program, more := rules.Compile(set, rules.Options{Users: o.Users})
+	p.Program, p.Problems = program, append(problems, more...)
+	opts := o.Builtins
+	if o.HWDB != "" {
+		opts.HWDB = hwdb.NewFile(o.HWDB)
+	} else {
+		opts.HWDB = hwdb.NewFile(hwdb.Paths(o.Config.Path("/"))...)
+	}
+	opts.CommandLine = o.Config.CommandLine()
+	p.Builtins = builtin.New(opts)
+	return p
+}
+
+func (o *PolicyOptions) rulesDirs() []string {
+	dirs := rules.StandardDirs()
+	for i, dir := range dirs {
+		if rest, ok := strings.CutPrefix(dir, "/run/"); ok && o.Roots.Run != "" {
+			dirs[i] = filepath.Join(o.Roots.Run, rest)
+		} else {
+			dirs[i] = o.Config.Path(dir)
+		}
+	}
+	return dirs
+}
+
+// Shown says where the rules come from, for people.
+func (p *Policy) Shown() string {
+	var dirs []string
+	for _, s := range p.Sources {
+		if s.FS == nil {
+			if _, err := os.Stat(s.Dir); err != nil {
+				continue
+			}
+		}
+		dirs = append(dirs, s.Dir)
+	}
+	if len(dirs) == 0 {
+		return "none"
+	}
+	return strings.Join(dirs, ":")
+}
+
+// Count is how many rules there are.
+func (p *Policy) Count() int {
+	n := 0
+	p.Program.Rules(func(*rules.Rule) bool { n++; return true })
+	return n
+}

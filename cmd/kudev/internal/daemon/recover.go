@@ -1,0 +1,172 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
+)
+
+// overflow is called when the kernel has dropped events. It goes on dropping until the socket is read empty, so that
+// comes first; what the lost events said is then read from /sys.
+func (d *Daemon) overflow(ctx context.Context) {
+	release := d.queue.Hold("recovering lost events")
+	dropped, err := d.source.Drain(ctx, func(ev *hotplug.Event) error {
+		d.take(ctx, ev)
+		return ctx.Err()
+	})
+	d.counters.Lost.Add(dropped)
+	text := fmt.Sprintf("the kernel dropped %d events: the socket was full", dropped)
+	d.log.Warn(text)
+	d.journal.Note(text)
+	if err != nil && ctx.Err() == nil {
+		d.log.Error("recover lost events: " + err.Error())
+	}
+	// The socket is read on meanwhile; another overflow asks for another walk.
+	d.workers.Go(func() {
+		defer release()
+		d.recovering.Lock()
+		defer d.recovering.Unlock()
+		d.recover(ctx, false)
+	})
+}
+
+// recover walks /sys, compares it with what has been handled, and makes up the events that are missing: add for a device
+// that is new, remove for one that is gone, both for one that was replaced under its name, and change for one that is as
+// it was but has a node or is an interface, since a change leaves no trace. After a restart everything is new; what has
+// a record already is told as changed.
+func (d *Daemon) recover(ctx context.Context, restart bool) {
+	roots := d.opts.Roots
+	items, err := coldplug.Walk(ctx, roots, coldplug.Devices)
+	if err != nil {
+		d.log.Error("recover lost events: " + err.Error())
+		return
+	}
+	n := 0
+	there := make(map[string]bool, len(items))
+	for _, item := range items {
+		there[item.Devpath] = true
+	}
+	send := func(ev *hotplug.Event, err error) {
+		if err != nil {
+			if !errors.Is(err, os.ErrNotExist) {
+				d.log.Warn("recover: " + err.Error())
+			}
+			return
+		}
+		n++
+		d.counters.Recovered.Add(1)
+		d.take(ctx, ev)
+	}
+	for _, devpath := range d.known.paths() {
+		if there[devpath] || inode(roots, devpath) != 0 {
+			continue
+		}
+		send(d.removal(devpath), nil)
+	}
+	for _, item := range items {
+		if ctx.Err() != nil {
+			return
+		}
+		dev, err := roots.Device(item.Devpath)
+		if err != nil {
+			continue
+		}
+		made := func(action string) (*hotplug.Event, error) { return dev.MakeEvent(action, d.madeUp()...) }
+		switch old := d.known.get(item.Devpath); {
+		case old == 0 && restart && hasRecord(dev):
+			send(made("change"))
+		case old == 0:
+			send(made("add"))
+		case old != inode(roots, item.Devpath):
+			send(d.removal(item.Devpath), nil)
+			send(made("add"))
+		case hasNode(dev):
+			send(made("change"))
+		}
+	}
+	text := fmt.Sprintf("%d events made up for what was missed", n)
+	d.log.Warn(text)
+	d.journal.Note(text)
+}
+
+// madeUp are the properties of an event that the kernel did not send: listeners of libudev want a number.
+func (d *Daemon) madeUp() []string {
+	return []string{"SEQNUM=" + strconv.FormatUint(max(1, d.lastSeqnum.Load()), 10), "KUDEV_RECOVERED=1"}
+}
+
+func hasRecord(dev *hotplug.Device) bool {
+	_, err := dev.Record()
+	return err == nil
+}
+
+func hasNode(dev *hotplug.Device) bool {
+	_, ok := dev.Devnum()
+	return ok || dev.Ifindex() > 0
+}
+
+// removal makes the event of a device that is gone, from what its last event said of it.
+func (d *Daemon) removal(devpath string) *hotplug.Event {
+	subsystem, properties := d.known.last(devpath)
+	return hotplug.NewEvent("remove", devpath, subsystem, append(properties, d.madeUp()...)...)
+}
+
+// predecessor tells whether a daemon was here before, and left without finishing, or devices with records.
+func (d *Daemon) predecessor() bool {
+	entries, err := os.ReadDir(filepath.Join(d.run(), "udev/data"))
+	return err == nil && len(entries) > 0
+}
+
+// sweep removes the records, links and tags of devices that went while no daemon was there.
+func (d *Daemon) sweep(ctx context.Context) {
+	roots := d.opts.Roots
+	entries, err := os.ReadDir(filepath.Join(d.run(), "udev/data"))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return
+		}
+		id := e.Name()
+		if strings.HasPrefix(id, ".") {
+			continue
+		}
+		if _, err := roots.DeviceByID(id); err == nil || !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		d.counters.Recovered.Add(1)
+		d.take(ctx, removalByID(id, d.madeUp()))
+	}
+}
+
+// removalByID makes the event of a device of which only the name of its record is left.
+func removalByID(id string, more []string) *hotplug.Event {
+	name := strings.NewReplacer("/", "!", ":", "-").Replace(strings.TrimPrefix(id, "+"))
+	subsystem := ""
+	properties := more
+	switch id[0] {
+	case 'b', 'c':
+		if major, minor, ok := strings.Cut(id[1:], ":"); ok {
+			properties = append(properties, "MAJOR="+major, "MINOR="+minor)
+		}
+		if id[0] == 'b' {
+			subsystem = "block"
+		}
+	case 'n':
+		subsystem = "net"
+		properties = append(properties, "IFINDEX="+id[1:])
+	case '+':
+		s, sysname, ok := strings.Cut(id[1:], ":")
+		if ok {
+			subsystem, name = s, strings.ReplaceAll(sysname, "/", "!")
+		}
+	}
+	return hotplug.NewEvent("remove", "/devices/gone/"+name, subsystem, properties...)
+}

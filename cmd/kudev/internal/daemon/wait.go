@@ -1,0 +1,504 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
+)
+
+// WaitOptions are what a settle or a coldplug waits for.
+type WaitOptions struct {
+	Timeout time.Duration // 0 for none
+	WaitFor string        // a link or node below /dev, or a device; "" for everything
+	DryRun  bool
+}
+
+// WaitOptions are those of a request, with the configured limit where it names none.
+func (d *Daemon) WaitOptions(req Request) WaitOptions {
+	o := WaitOptions{Timeout: req.Timeout.Duration(), WaitFor: req.WaitFor}
+	switch {
+	case req.Timeout == 0:
+		o.Timeout = d.opts.Config.SettleTimeout()
+	case req.Timeout < 0:
+		o.Timeout = 0
+	}
+	return o
+}
+
+// tally adds up what happens during one settle or coldplug.
+type tally struct {
+	d     *Daemon
+	began Micros
+
+	mu      sync.Mutex
+	account Account
+	waited  map[string]Micros
+}
+
+func (d *Daemon) newTally() *tally {
+	t := &tally{d: d, began: now(), waited: make(map[string]Micros)}
+	d.mu.Lock()
+	d.tallies[t] = struct{}{}
+	d.mu.Unlock()
+	return t
+}
+
+const maxNames = 200 // in an account's lists
+
+// add counts an event that is over.
+func (t *tally) add(e *Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := &t.account
+	a.Events++
+	for _, m := range e.Modules {
+		switch m.State {
+		case "loaded":
+			a.Modules++
+		case "failed":
+			a.Failed = addName(a.Failed, m.Name+": "+m.Error)
+		}
+	}
+	if e.NoModule {
+		a.NoModule = addName(a.NoModule, e.Modalias)
+	}
+	if e.Devtype == "disk" && e.Subsystem == "block" && a.FirstDisk == 0 && e.Action == "add" && !strings.Contains(e.Devpath, "/virtual/") {
+		a.FirstDisk = e.Finished - t.began
+	}
+}
+
+func addName(list []string, name string) []string {
+	if len(list) >= maxNames || slices.Contains(list, name) {
+		return list
+	}
+	return append(list, name)
+}
+
+// kernel notes that the witnesses alone were waited for.
+func (t *tally) kernel(list []coldplug.Witness, took Micros) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.account.Kernel += took
+	for _, w := range list {
+		t.waited[w.String()] += took
+	}
+}
+
+// finish ends the tally and returns the account.
+func (t *tally) finish() *Account {
+	t.d.mu.Lock()
+	delete(t.d.tallies, t)
+	t.d.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.account
+	a.Took = now() - t.began
+	for what, took := range t.waited {
+		a.Waited = append(a.Waited, WaitedFor{what, took})
+	}
+	slices.SortFunc(a.Waited, func(x, y WaitedFor) int {
+		if x.Took != y.Took {
+			return int(y.Took - x.Took)
+		}
+		return strings.Compare(x.What, y.What)
+	})
+	return &a
+}
+
+// witnesses is the kernel's unfinished work as the queue's Settle asks for it, for all who wait.
+type witnesses struct {
+	d     *Daemon
+	mu    sync.Mutex
+	watch *coldplug.Watch
+	last  []coldplug.Witness // of the last look
+	users int                // who wait now
+}
+
+func newWitnesses(d *Daemon) *witnesses {
+	return &witnesses{d: d, watch: coldplug.NewWatch(d.opts.Roots)}
+}
+
+// look looks once.
+func (w *witnesses) look() []coldplug.Witness {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pending, givenUp := w.watch.Pending()
+	w.last = pending
+	for _, g := range givenUp {
+		w.d.log.Warn("the kernel does not finish: no longer waited for", "device", g.Devpath, "what", g.What)
+		w.d.journal.Note("no longer waited for: " + g.String())
+		w.d.mu.Lock()
+		for t := range w.d.tallies {
+			t.mu.Lock()
+			t.account.GivenUp = addName(t.account.GivenUp, g.String())
+			t.mu.Unlock()
+		}
+		w.d.mu.Unlock()
+	}
+	return pending
+}
+
+// waiting returns what was pending at the last look, as long as anyone waits.
+func (w *witnesses) waiting() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.users == 0 {
+		return nil
+	}
+	return names(w.last)
+}
+
+func names(list []coldplug.Witness) []string {
+	var s []string
+	for _, w := range list {
+		s = append(s, w.String())
+	}
+	return s
+}
+
+// witness is witnesses for one who waits: the time counts on its tally.
+type witness struct {
+	*witnesses
+	tally *tally
+}
+
+func (w witness) Name() string { return "the kernel" }
+
+func (w witness) Pending(context.Context) []string { return names(w.look()) }
+
+// Wait looks again and again until nothing is pending. Only the time in which the daemon itself has nothing to do
+// counts as waited for the kernel.
+func (w witness) Wait(ctx context.Context) error {
+	w.mu.Lock()
+	w.users++
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.users--
+		w.mu.Unlock()
+	}()
+	for {
+		began, idle := now(), w.d.idle()
+		list := w.look()
+		if len(list) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pollWitnesses):
+		}
+		if idle && w.d.idle() {
+			w.tally.kernel(list, now()-began)
+		}
+	}
+}
+
+// pollWitnesses is how often the kernel's unfinished work is looked at while someone waits for it: sysfs tells nobody of
+// a change.
+const pollWitnesses = 20 * time.Millisecond
+
+// idle tells whether the daemon has nothing to do at this moment.
+func (d *Daemon) idle() bool { return d.queue.Counts().Queued == 0 && d.loads.inFlight() == 0 }
+
+// waitFor is one who waits for a device.
+type waitFor struct {
+	node    string // below /dev
+	devpath string
+	found   chan *Entry // takes one
+}
+
+func newWaitFor(target string) *waitFor {
+	w := &waitFor{found: make(chan *Entry, 1)}
+	switch p := path.Clean(target); {
+	case strings.HasPrefix(p, "/dev/"):
+		w.node = p[len("/dev/"):]
+	case strings.HasPrefix(p, "/sys/"):
+		w.devpath = p[len("/sys"):]
+	case strings.HasPrefix(p, "/"):
+		w.devpath = p
+	default:
+		w.node = p
+	}
+	return w
+}
+
+// made tells whether the event made what is waited for.
+func (w *waitFor) made(e *Entry) bool {
+	if e.Type != "event" || e.Action == "remove" {
+		return false
+	}
+	if w.devpath != "" {
+		return e.Devpath == w.devpath
+	}
+	return e.Devname == w.node || slices.Contains(e.Links, w.node)
+}
+
+// there tells whether the device has been handled already, and returns its devpath.
+func (w *waitFor) there(d *Daemon) (string, bool) {
+	roots := d.opts.Roots
+	var dev *hotplug.Device
+	var err error
+	if w.devpath != "" {
+		if item, e := coldplug.Lookup(roots, w.devpath); e == nil {
+			w.devpath = item.Devpath // links in it are followed
+		}
+		dev, err = roots.Device(w.devpath)
+	} else {
+		dev, err = roots.DeviceByNode(w.node)
+	}
+	if err != nil {
+		return "", false
+	}
+	_, err = dev.Record()
+	return dev.Devpath(), err == nil
+}
+
+// found tells all who wait of an event that is over.
+func (d *Daemon) found(e *Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t := range d.tallies {
+		t.add(e)
+	}
+	for w := range d.waitFors {
+		if w.made(e) {
+			select {
+			case w.found <- e:
+			default:
+			}
+		}
+	}
+}
+
+func (d *Daemon) addWaitFor(target string) *waitFor {
+	w := newWaitFor(target)
+	d.mu.Lock()
+	d.waitFors[w] = struct{}{}
+	d.mu.Unlock()
+	return w
+}
+
+func (d *Daemon) removeWaitFor(w *waitFor) {
+	d.mu.Lock()
+	delete(d.waitFors, w)
+	d.mu.Unlock()
+}
+
+// errFound ends what is under way when the device that was waited for is there.
+var errFound = errors.New("found")
+
+// Settle returns when every event that the kernel had sent is through, with all that it caused, no load is in flight
+// and the kernel has nothing unfinished; or with the event that makes the device of WaitFor. The account is returned in
+// any case; the error is the account's, or says that the daemon ends.
+func (d *Daemon) Settle(ctx context.Context, o WaitOptions) (*Account, error) {
+	return d.waitUntil(ctx, o, func(ctx context.Context, t *tally) error { return d.settle(ctx, t, true) })
+}
+
+// waitUntil runs work, which waits, within the limits of o, and makes the account.
+func (d *Daemon) waitUntil(ctx context.Context, o WaitOptions, work func(context.Context, *tally) error) (*Account, error) {
+	t := d.newTally()
+	limit := context.CancelFunc(func() {})
+	if o.Timeout > 0 {
+		ctx, limit = context.WithTimeout(ctx, o.Timeout)
+	}
+	defer limit()
+	done := make(chan error, 1)
+	if o.WaitFor == "" {
+		done <- work(ctx, t)
+		return d.close(t, <-done)
+	}
+	w := d.addWaitFor(o.WaitFor)
+	defer d.removeWaitFor(w)
+	if devpath, ok := w.there(d); ok {
+		t.account.Found = devpath
+	}
+	// The work goes on when the device is there and its caller has gone: the rest of a coldplug is wanted too.
+	workCtx, cancel := context.WithCancelCause(d.ctx)
+	d.workers.Go(func() {
+		defer cancel(nil)
+		if t.account.Found != "" || ctx.Err() == nil {
+			done <- work(workCtx, t)
+		}
+	})
+	if t.account.Found != "" {
+		a, _ := d.close(t, nil)
+		return a, nil
+	}
+	select {
+	case e := <-w.found:
+		t.foundBy(e)
+		return d.close(t, nil)
+	case <-ctx.Done():
+		cancel(ctx.Err())
+		return d.close(t, context.Cause(ctx), "/dev/"+w.node+w.devpath)
+	case err := <-done:
+		select { // both at once
+		case e := <-w.found:
+			t.foundBy(e)
+			return d.close(t, err)
+		default:
+		}
+		// Everything is through, and the device has not come: it may still, of itself.
+		if err == nil {
+			select {
+			case e := <-w.found:
+				t.foundBy(e)
+				return d.close(t, nil)
+			case <-ctx.Done():
+				return d.close(t, context.Cause(ctx), o.WaitFor)
+			}
+		}
+		return d.close(t, err)
+	}
+}
+
+func (t *tally) foundBy(e *Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.account.Found, t.account.FoundTook = e.Devpath, now()-t.began
+}
+
+// close makes the account of what err ended.
+func (d *Daemon) close(t *tally, err error, pending ...string) (*Account, error) {
+	a := t.finish()
+	var un *hotplug.UnsettledError
+	switch {
+	case err == nil:
+	case errors.As(err, &un):
+		a.Pending = append(a.Pending, un.Waiting...)
+	case errors.Is(err, context.DeadlineExceeded):
+		a.Pending = append(a.Pending, pending...)
+		if len(a.Pending) == 0 {
+			a.Pending = []string{"the coldplug"}
+		}
+	case d.ctx.Err() != nil:
+		return a, errors.New("the daemon ends")
+	default:
+		return a, err
+	}
+	return a, nil
+}
+
+// settle waits for the queue and, when asked so, for the kernel's unfinished work.
+func (d *Daemon) settle(ctx context.Context, t *tally, kernel bool) error {
+	opts := hotplug.SettleOptions{Mark: d.mark, Witnesses: []hotplug.Witness{d.loads}}
+	if kernel {
+		opts.Witnesses = append(opts.Witnesses, witness{d.watch, t})
+	}
+	_, err := d.queue.Settle(ctx, opts)
+	return err
+}
+
+// hold keeps drivers of sound and graphics waiting while a coldplug is about the disks.
+type hold struct {
+	mu      sync.Mutex
+	active  int
+	held    int
+	release chan struct{} // closed when active comes to 0
+	wake    chan struct{} // takes one
+}
+
+// maxHeld bounds the events that are kept waiting, since each has a worker of the queue: half of what there are.
+const maxHeld = 16
+
+func (h *hold) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.active++; h.active == 1 {
+		h.release = make(chan struct{})
+	}
+	if h.wake == nil {
+		h.wake = make(chan struct{}, 1)
+	}
+}
+
+func (h *hold) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.active--; h.active == 0 {
+		close(h.release)
+	}
+}
+
+// wait keeps an event of sound or graphics until the hold is over.
+func (h *hold) wait(ctx context.Context, ev *hotplug.Event) error {
+	h.mu.Lock()
+	if h.active == 0 || h.held >= maxHeld || !late(ev) {
+		h.mu.Unlock()
+		return nil
+	}
+	h.held++
+	release := h.release
+	h.mu.Unlock()
+	h.changed()
+	defer func() {
+		h.mu.Lock()
+		h.held--
+		h.mu.Unlock()
+	}()
+	select {
+	case <-release:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("kept back until the disks are there: %w", context.Cause(ctx))
+	}
+}
+
+// changed wakes who waits for the rest.
+func (h *hold) changed() {
+	h.mu.Lock()
+	c := h.wake
+	h.mu.Unlock()
+	if c != nil {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// settleButHeld waits until everything but what is held is through and, when asked so, the kernel has nothing
+// unfinished.
+func (d *Daemon) settleButHeld(ctx context.Context, t *tally, kernel bool) error {
+	rest := func() int {
+		d.hold.mu.Lock()
+		held := d.hold.held
+		d.hold.mu.Unlock()
+		return d.queue.Counts().Queued - held
+	}
+	for {
+		for rest() > 0 {
+			select {
+			case <-d.hold.wake:
+			case <-time.After(time.Second): // nothing is lost by looking
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		received := d.queue.Counts().Received
+		if err := d.passMarker(ctx); err != nil {
+			return err
+		}
+		if rest() > 0 || d.queue.Counts().Received != received {
+			continue
+		}
+		if !kernel || len(d.watch.look()) == 0 {
+			return nil
+		}
+		select {
+		case <-d.hold.wake:
+		case <-time.After(pollWitnesses):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

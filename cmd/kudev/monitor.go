@@ -1,0 +1,330 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pilebones/go-udev/netlink"
+	"github.com/spf13/pflag"
+
+	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/hotplug"
+)
+
+// runMonitor prints events as the kernel sends them and as the daemon passes them on; or what the daemon decides.
+func runMonitor(ctx context.Context, e *env, args []string) error {
+	flags := pflag.NewFlagSet("monitor", pflag.ContinueOnError)
+	kernel := flags.BoolP("kernel", "k", false, "print the kernel's events")
+	udev := flags.BoolP("udev", "u", false, "print the events that rules have gone over")
+	property := flags.BoolP("property", "p", false, "print the events' properties")
+	flags.BoolP("environment", "e", false, "as --property")
+	flags.MarkHidden("environment")
+	subsystems := flags.StringArrayP("subsystem-match", "s", nil, "only events of `SUBSYSTEM[/DEVTYPE]`")
+	tags := flags.StringArrayP("tag-match", "t", nil, "only events of devices with `TAG`")
+	match := flags.StringArray("match", nil, "only events that match `RULE`: JSON, {\"action\": \"add|change\", \"env\": {\"KEY\": \"regular expression\"}}")
+	asJSON := flags.Bool("json", false, "print each event as a line of JSON")
+	decisions := flags.Bool("decisions", false, "print what the daemon decides: device, rules, modules, node and links, with times")
+	rest, err := e.parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return misuse("no arguments wanted")
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
+	if *decisions {
+		return e.monitorDecisions(ctx, *asJSON)
+	}
+	if p, _ := flags.GetBool("environment"); p {
+		*property = true
+	}
+	if !*kernel && !*udev {
+		*kernel, *udev = true, true
+	}
+	m := &monitor{out: e.stdout, properties: *property, json: *asJSON, tags: *tags}
+	for _, s := range *subsystems {
+		name, devtype, _ := strings.Cut(s, "/")
+		m.subsystems = append(m.subsystems, [2]string{name, devtype})
+	}
+	if m.rules, err = parseMatches(*match); err != nil {
+		return misuse("%v", err)
+	}
+	if !*asJSON {
+		fmt.Fprintln(e.stdout, "monitor will print the received events for:")
+		if *udev {
+			fmt.Fprintln(e.stdout, "UDEV - the event which udev sends out after rule processing")
+		}
+		if *kernel {
+			fmt.Fprintln(e.stdout, "KERNEL - the kernel uevent")
+		}
+		fmt.Fprintln(e.stdout)
+	}
+	return m.run(ctx, *kernel, *udev)
+}
+
+// parseMatches reads go-udev's rules.
+func parseMatches(list []string) (*netlink.RuleDefinitions, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	all := &netlink.RuleDefinitions{}
+	for _, s := range list {
+		var r netlink.RuleDefinition
+		d := json.NewDecoder(strings.NewReader(s))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&r); err != nil {
+			return nil, fmt.Errorf("match %q: %w", s, err)
+		}
+		all.AddRule(r)
+	}
+	if err := all.Compile(); err != nil {
+		return nil, fmt.Errorf("match: %w", err)
+	}
+	return all, nil
+}
+
+// monitor prints events from two sockets.
+type monitor struct {
+	mu         sync.Mutex
+	out        io.Writer
+	properties bool
+	json       bool
+	subsystems [][2]string
+	tags       []string
+	rules      *netlink.RuleDefinitions
+}
+
+func (m *monitor) run(ctx context.Context, kernel, udev bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make(chan error, 2)
+	start := func(group int, source string) error {
+		l, err := hotplug.Listen(hotplug.ListenOptions{Group: group})
+		if err != nil {
+			return err
+		}
+		wg.Go(func() {
+			defer l.Close()
+			if err := m.follow(ctx, l, source); err != nil {
+				errs <- err
+				cancel()
+			}
+		})
+		return nil
+	}
+	defer wg.Wait()
+	if udev {
+		if err := start(hotplug.UdevGroup, "UDEV"); err != nil {
+			return err
+		}
+	}
+	if kernel {
+		if err := start(hotplug.KernelGroup, "KERNEL"); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (m *monitor) follow(ctx context.Context, l *hotplug.Listener, source string) error {
+	batch := make([]*hotplug.Event, 32)
+	for {
+		n, err := l.Receive(ctx, batch)
+		for _, ev := range batch[:n] {
+			if m.wants(ev, source) {
+				if err := m.print(ev, source); err != nil {
+					return err
+				}
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, hotplug.ErrOverflow):
+			dropped, err := l.Drain(ctx, func(*hotplug.Event) error { return ctx.Err() })
+			fmt.Fprintf(os.Stderr, "kudev monitor: events were dropped by the kernel: %d\n", dropped)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+		case ctx.Err() != nil:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+func (m *monitor) wants(ev *hotplug.Event, source string) bool {
+	if len(m.subsystems) > 0 {
+		ok := false
+		for _, s := range m.subsystems {
+			ok = ok || s[0] == ev.Subsystem() && (s[1] == "" || s[1] == ev.Devtype())
+		}
+		if !ok {
+			return false
+		}
+	}
+	if len(m.tags) > 0 && source == "UDEV" {
+		ok := false
+		for _, t := range m.tags {
+			ok = ok || strings.Contains(ev.Value("TAGS"), ":"+t+":")
+		}
+		if !ok {
+			return false
+		}
+	}
+	return m.rules == nil || m.rules.Evaluate(goUdevEvent(ev))
+}
+
+// goUdevEvent is the event in go-udev's words.
+func goUdevEvent(ev *hotplug.Event) netlink.UEvent {
+	e := netlink.UEvent{Action: netlink.KObjAction(ev.Action()), KObj: ev.Devpath(), Env: make(map[string]string)}
+	for k, v := range ev.All() {
+		e.Env[k] = v
+	}
+	return e
+}
+
+func (m *monitor) print(ev *hotplug.Event, source string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := bufio.NewWriter(m.out)
+	defer w.Flush()
+	at := daemon.Now().Duration()
+	if m.json {
+		line := struct {
+			Source     string            `json:"source"`
+			Time       int64             `json:"time_us"`
+			Action     string            `json:"action"`
+			Devpath    string            `json:"devpath"`
+			Subsystem  string            `json:"subsystem"`
+			Properties map[string]string `json:"properties"`
+		}{strings.ToLower(source), at.Microseconds(), ev.Action(), ev.Devpath(), ev.Subsystem(), goUdevEvent(ev).Env}
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(line)
+	}
+	fmt.Fprintf(w, "%-6s[%d.%06d] %-8s %s (%s)\n", source, at/time.Second, at%time.Second/time.Microsecond, ev.Action(), ev.Devpath(), ev.Subsystem())
+	if m.properties {
+		for k, v := range ev.All() {
+			fmt.Fprintf(w, "%s=%s\n", k, v)
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+// monitorDecisions prints the daemon's journal as it grows. A daemon that is not there yet is waited for.
+func (e *env) monitorDecisions(ctx context.Context, asJSON bool) error {
+	cfg, err := e.resolve(nil)
+	if err != nil {
+		return err
+	}
+	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := conn.Send(daemon.Request{Do: "watch"}); err != nil {
+		return err
+	}
+	for {
+		r, err := conn.Receive()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if r.Entry == nil {
+			continue
+		}
+		if asJSON {
+			enc := json.NewEncoder(e.stdout)
+			enc.SetEscapeHTML(false)
+			err = enc.Encode(r.Entry)
+		} else {
+			err = printEntry(e.stdout, r.Entry)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// printEntry prints one entry of the journal for people.
+func printEntry(w io.Writer, e *daemon.Entry) error {
+	var b strings.Builder
+	if e.Type == "note" {
+		fmt.Fprintf(&b, "%s  %s\n", seconds(e.Finished), e.Note)
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	fmt.Fprintf(&b, "%s  %-7s %s (%s)", seconds(e.Finished), e.Action, e.Devpath, e.Subsystem)
+	if e.Origin != "kernel" {
+		fmt.Fprintf(&b, " [%s]", e.Origin)
+	}
+	fmt.Fprintf(&b, " %s\n", (e.Finished - e.Started).Duration().Round(10*time.Microsecond))
+	for _, r := range e.Rules {
+		if r.Did != "" {
+			fmt.Fprintf(&b, "    rule    %s  %s\n", r.Rule, r.Did)
+		}
+	}
+	for _, m := range e.Modules {
+		fmt.Fprintf(&b, "    module  %s %s", m.Name, m.State)
+		if m.Took > 0 {
+			fmt.Fprintf(&b, " in %s", m.Took.Duration().Round(100*time.Microsecond))
+		}
+		if m.Why != "" {
+			fmt.Fprintf(&b, " (%s)", m.Why)
+		}
+		if m.Error != "" {
+			fmt.Fprintf(&b, ": %s", m.Error)
+		}
+		b.WriteByte('\n')
+	}
+	if e.NoModule {
+		fmt.Fprintf(&b, "    module  none for %s\n", e.Modalias)
+	}
+	if e.Node != nil {
+		fmt.Fprintf(&b, "    node    %s %s\n", e.Node.Path, e.Node.Mode)
+	}
+	if e.Name != "" {
+		fmt.Fprintf(&b, "    name    %s\n", e.Name)
+	}
+	for _, l := range e.Links {
+		fmt.Fprintf(&b, "    link    /dev/%s\n", l)
+	}
+	for _, l := range e.Unlinked {
+		fmt.Fprintf(&b, "    unlink  /dev/%s\n", l)
+	}
+	for _, r := range e.Run {
+		fmt.Fprintf(&b, "    run     %s %s %s\n", r.Line, r.Took.Duration().Round(100*time.Microsecond), r.Error)
+	}
+	if e.Error != "" {
+		fmt.Fprintf(&b, "    error   %s\n", e.Error)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func seconds(m daemon.Micros) string { return fmt.Sprintf("%4d.%06d", m/1e6, m%1e6) }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+)
+
+// runStatus shows what the daemon does and has done.
+func runStatus(ctx context.Context, e *env, args []string) error {
+	flags := pflag.NewFlagSet("status", pflag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print JSON")
+	rest, err := e.parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return misuse("no arguments wanted")
+	}
+	r, err := e.ask(ctx, daemon.Request{Do: "status"})
+	if err != nil {
+		return err
+	}
+	s := r.Status
+	if *asJSON {
+		return e.writeJSON(s)
+	}
+	t := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+	line := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	line("daemon", "pid %d, up %s, ready after %s", s.Pid, s.UptimeUS.Duration().Round(time.Second), s.ReadyUS.Duration().Round(time.Millisecond))
+	tree := s.Tree
+	if tree == "" {
+		tree = "none"
+	}
+	line("modules", "%s (%s)", tree, s.Release)
+	line("rules", "%d from %s", s.RuleCount, s.Rules)
+	line("events", "%d received, %d handled, %d failed, %d queued", s.Received, s.Handled, s.Failed, s.Queued)
+	line("", "%d refused, %d lost, %d recovered", s.Refused, s.Lost, s.Recovered)
+	line("modules loaded", "%d, %d under way", s.ModulesLoaded, s.Loading)
+	line("memory", "%.1f MiB", float64(s.RSSBytes)/(1<<20))
+	if s.Stopped {
+		line("stopped", "events are held back until udevadm control --start-exec-queue")
+	}
+	if len(s.Waiting) > 0 {
+		line("waiting for", "%s", strings.Join(s.Waiting, "; "))
+	}
+	if s.ReloadError != "" {
+		line("last reload", "refused: %s", s.ReloadError)
+	}
+	for _, p := range s.Problems {
+		line("problem", "%s", p)
+	}
+	return t.Flush()
+}
+
+// ask sends the daemon one request, and returns the last reply.
+func (e *env) ask(ctx context.Context, req daemon.Request) (*daemon.Reply, error) {
+	cfg, err := e.resolve(nil)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	return conn.Ask(req)
+}
