@@ -3,7 +3,9 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# The value of module_root where neither a flag, the kernel command line nor kudev.conf names one: make MODULE_ROOT=/nix/modules
+MODULE_ROOT ?=
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.moduleRoot=$(MODULE_ROOT)
 export CGO_ENABLED = 0
 
 # What the tests of layers 2 to 4 use. apt-get runs only when one of them is missing; Debian's kernel and the peers are

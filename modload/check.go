@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Severity is how bad a [Finding] is.
@@ -46,8 +48,14 @@ func (f Finding) String() string {
 
 // HasModules reports whether the running kernel can load modules at all. One without is a normal machine.
 func (c *Config) HasModules() bool {
-	_, err := os.Stat(c.Path("/proc/modules"))
-	return !errors.Is(err, fs.ErrNotExist)
+	if _, err := os.Stat(c.Path("/proc/modules")); !errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if _, err := os.Stat("/proc/self"); err == nil || c.options.SystemRoot != "" {
+		return false
+	}
+	err := unix.FinitModule(-1, "", 0) // /proc is not mounted yet
+	return !errors.Is(err, unix.ENOSYS)
 }
 
 // Check looks at what can be known in a few milliseconds: the configuration, the kernel, whether there is a tree, its
@@ -84,7 +92,7 @@ func (c *Config) checkBasics() []Finding {
 	}
 	if !c.HasModules() {
 		found = append(found, Finding{Note, "this kernel has no support for modules: there is nothing to load", ""})
-		if c.tree == "" {
+		if c.tree == "" && !c.askedFor() {
 			return found
 		}
 	}
@@ -103,6 +111,11 @@ func (c *Config) checkBasics() []Finding {
 		found = append(found, f)
 	}
 	return append(found, c.checkIndexes()...)
+}
+
+// askedFor reports whether a flag of this call names the tree.
+func (c *Config) askedFor() bool {
+	return c.setting("module_root").Origin.Source == SourceFlag || c.setting("release").Origin.Source == SourceFlag
 }
 
 func (c *Config) missingTree() Finding {

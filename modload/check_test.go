@@ -155,7 +155,10 @@ func TestCheckNamesDamagedIndexes(t *testing.T) {
 }
 
 func TestCheckSaysOnceThatAKernelHasNoModules(t *testing.T) {
-	wantFindings(t, machine(t, nil), "note: this kernel has no support for modules: there is nothing to load")
+	o, note := machine(t, nil), "note: this kernel has no support for modules: there is nothing to load"
+	wantFindings(t, o, note)
+	o.Flags = []Flag{{"module_root", filepath.Join(o.SystemRoot, "image"), "--module-root"}} // a tree for another machine
+	wantFindings(t, o, note, "error: no module tree for 6.1.0 in /image (flag --module-root): install the modules of 6.1.0 there, or name the root that holds lib/modules/6.1.0 with module_root in /etc/kudev/kudev.conf or kudev.module_root= on the kernel command line")
 }
 
 func TestToolsOfTheMachine(t *testing.T) {
