@@ -39,6 +39,7 @@ func commands() []command {
 		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
 		{"daemon", "[--coldplug] [--ready-fd=N]", "be the hotplug daemon, in the foreground", runDaemon},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
+		{"hwdb", "[--usr] [--strict] [--root DIR] update|query MODALIAS", "compile the hardware database, or ask it", runHwdb},
 		{"insmod", "[OPTION...] FILE [PARAMETER=VALUE...]", "hand one module's file to the kernel", runInsmod},
 		{"kmod", "list|static-nodes|help", "what the program kmod does", runKmod},
 		{"lsmod", "[--json]", "list the modules in the kernel", runLsmod},

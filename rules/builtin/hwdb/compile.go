@@ -16,7 +16,7 @@ import (
 )
 
 // SourceDirs are the directories of hwdb.d files, highest first: a file masks those of its name further down.
-var sourceDirs = [...]string{"etc/udev/hwdb.d", "run/udev/hwdb.d", "usr/local/lib/udev/hwdb.d", "usr/lib/udev/hwdb.d", "lib/udev/hwdb.d"}
+var sourceDirs = [...]string{"etc/udev/hwdb.d", "run/udev/hwdb.d", "usr/local/lib/udev/hwdb.d", "lib/udev/hwdb.d", "usr/lib/udev/hwdb.d"}
 
 // SourceDirs returns the directories of hwdb.d files below root, highest first.
 func SourceDirs(root string) []string {
