@@ -149,13 +149,16 @@ func best(all []claim) claim {
 
 // record keeps a claim on disk.
 func (l *links) record(name string, c claim) error {
+	at, target := "udev/links/"+escapeLink(name)+"/"+c.id, strconv.Itoa(c.priority)+":/dev/"+c.node
+	if says(l.roots.RunDir()+"/"+at, target) {
+		return nil
+	}
 	run, err := os.OpenRoot(l.roots.RunDir())
 	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	defer run.Close()
-	at := "udev/links/" + escapeLink(name) + "/" + c.id
-	if err := writeLink(run, at, strconv.Itoa(c.priority)+":/dev/"+c.node); err != nil {
+	if err := writeLink(run, at, target); err != nil {
 		return fmt.Errorf("link %s: keep its priority: %w", name, err)
 	}
 	return nil
@@ -177,6 +180,9 @@ func (l *links) unrecord(name, id string) error {
 
 // point makes the link lead to the winner's node.
 func (l *links) point(name string, winner claim) error {
+	if says(l.roots.DevDir()+"/"+name, relative(name, winner.node)) {
+		return nil
+	}
 	root, err := os.OpenRoot(l.roots.DevDir())
 	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)

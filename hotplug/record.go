@@ -19,6 +19,8 @@ type Record struct {
 	Tags        []string      // G: every tag that the device ever had
 	CurrentTags []string      // Q: the tags of its latest event
 	Version     int           // V: 1, or 0 for what an udev before 247 wrote, in which G: is the tags of the latest event
+
+	text string // of the file it was read from
 }
 
 // Get returns a property of the record, and whether it has it.
@@ -46,7 +48,7 @@ func (r Roots) Record(id string) (*Record, error) {
 
 // ParseRecord reads the text of a record. A line that it does not understand is left out, as udev does.
 func ParseRecord(text string) *Record {
-	rec := new(Record)
+	rec := &Record{text: text}
 	for line := range strings.SplitSeq(text, "\n") {
 		if len(line) < 3 || line[1] != ':' {
 			continue

@@ -113,7 +113,7 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 	} else {
 		rec.Priority = 0
 	}
-	errs = append(errs, s.writeTags(dev, rec), s.writeRecord(dev, rec, res.Persist))
+	errs = append(errs, s.writeTags(dev, rec), s.writeRecord(dev, rec, res.Persist, old.text))
 	applied.Record = rec
 	applied.Properties = publicProperties(ev, dev, res, rec, applied.Renamed)
 	return applied, join(dev, errs)
@@ -137,10 +137,13 @@ func (s *Store) applyLinks(dev *Device, num Devnum, old, rec *Record, applied *A
 			errs = append(errs, s.links.drop(name, id, node))
 		}
 	}
+	name := numberLink(dev, num)
+	if says(s.roots.DevDir()+"/"+name, relative(name, node)) {
+		return errors.Join(errs...)
+	}
 	if root, err := os.OpenRoot(s.roots.DevDir()); err != nil {
 		errs = append(errs, err)
 	} else {
-		name := numberLink(dev, num)
 		if err := writeLink(root, name, relative(name, node)); err != nil {
 			errs = append(errs, fmt.Errorf("link %s: %w", name, err))
 		}
@@ -214,7 +217,11 @@ func (s *Store) forget(id, node string, rec *Record) error {
 // writeTags makes an empty file for each tag that the device has or had.
 func (s *Store) writeTags(dev *Device, rec *Record) error {
 	id := dev.ID()
-	if len(rec.Tags) == 0 || id == "" {
+	there := func(tag string) bool {
+		var st unix.Stat_t
+		return unix.Lstat(s.roots.RunDir()+"/udev/tags/"+tag+"/"+id, &st) == nil
+	}
+	if id == "" || !slices.ContainsFunc(rec.Tags, func(tag string) bool { return !there(tag) }) {
 		return nil
 	}
 	run, err := os.OpenRoot(s.roots.RunDir())
@@ -228,21 +235,29 @@ func (s *Store) writeTags(dev *Device, rec *Record) error {
 			errs = append(errs, fmt.Errorf("tag %q: is no name", tag))
 			continue
 		}
-		name := "udev/tags/" + tag + "/" + id
-		if _, err := run.Lstat(name); err == nil {
+		if there(tag) {
 			continue
 		}
-		if err := writeFile(run, name, nil, 0o444); err != nil {
+		if err := writeFile(run, "udev/tags/"+tag+"/"+id, nil, 0o444); err != nil {
 			errs = append(errs, fmt.Errorf("tag %s: %w", tag, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// writeRecord keeps the record, or removes it when there is nothing to keep.
-func (s *Store) writeRecord(dev *Device, rec *Record, persist bool) error {
+// writeRecord keeps the record, or removes it when there is nothing to keep. old is the file's text as it was read.
+func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old string) error {
 	id := dev.ID()
 	if id == "" {
+		return nil
+	}
+	name := "udev/data/" + id
+	perm := uint32(0o644)
+	if persist {
+		perm |= unix.S_ISVTX
+	}
+	text := rec.append(make([]byte, 0, 1024))
+	if string(text) == old && s.keepsRecord(name, perm) {
 		return nil
 	}
 	run, err := os.OpenRoot(s.roots.RunDir())
@@ -250,24 +265,25 @@ func (s *Store) writeRecord(dev *Device, rec *Record, persist bool) error {
 		return fmt.Errorf("record %s: %w", id, err)
 	}
 	defer run.Close()
-	name := "udev/data/" + id
 	empty := len(rec.Links) == 0 && rec.Priority == 0 && len(rec.Properties) == 0 && len(rec.Tags) == 0
 	if empty && id[0] == '+' {
 		return removeFile(run, name)
 	}
-	perm := uint32(0o644)
-	if persist {
-		perm |= unix.S_ISVTX
-	}
-	if err := writeFile(run, name, rec.append(make([]byte, 0, 1024)), perm); err != nil {
+	if err := writeFile(run, name, text, perm); err != nil {
 		return fmt.Errorf("record %s: %w", id, err)
 	}
 	return nil
 }
 
+// keepsRecord says whether a record's file has the mode already.
+func (s *Store) keepsRecord(name string, perm uint32) bool {
+	var st unix.Stat_t
+	return unix.Lstat(s.roots.RunDir()+"/"+name, &st) == nil && st.Mode == unix.S_IFREG|perm
+}
+
 // WriteRecord writes a device's record as it is given, for a program that restores one.
 func (s *Store) WriteRecord(dev *Device, rec *Record, persist bool) error {
-	return s.writeRecord(dev, rec, persist)
+	return s.writeRecord(dev, rec, persist, "")
 }
 
 // Vanished returns the ids in /run/udev/data of which sysfs has no device any more: what was removed while nobody
