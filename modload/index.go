@@ -109,19 +109,31 @@ func (x *Index) Match(alias string) iter.Seq[Match] {
 }
 
 func (x *Index) match(alias string, yield func(Match) bool) {
-	if strings.IndexByte(alias, '-') >= 0 || strings.IndexByte(alias, '[') >= 0 || strings.IndexByte(alias, ']') >= 0 {
-		var buf [512]byte
+	var found byte
+	for i := range len(alias) {
+		found |= class[alias[i]]
+	}
+	if found&(dash|bracket) != 0 {
+		var buf [256]byte
 		b, ok := appendUnderscores(buf[:0], alias)
 		if !ok {
 			return
 		}
-		x.matchNormal(unsafe.String(unsafe.SliceData(b), len(b)), yield)
-		return
+		alias = unsafe.String(unsafe.SliceData(b), len(b))
 	}
-	x.matchNormal(alias, yield)
+	x.matchNormal(alias, found&colon == 0, yield)
 }
 
-func (x *Index) matchNormal(alias string, yield func(Match) bool) {
+// What is to be known of an alias before it is looked up.
+const (
+	dash = 1 << iota
+	bracket
+	colon
+)
+
+var class = [256]byte{'-': dash, '[': bracket, ']': bracket, ':': colon}
+
+func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {
 	found := false
 	for i := range x.policy.aliases {
 		if l := &x.policy.aliases[i]; glob(l.Name, alias) {
@@ -136,7 +148,6 @@ func (x *Index) matchNormal(alias string, yield func(Match) bool) {
 	}
 	t := x.tree
 	defer runtime.KeepAlive(t) // and with it the mapped files
-	plain := strings.IndexByte(alias, ':') < 0
 	if plain {
 		if name, ok := t.dep.key(alias); ok {
 			yield(Match{name, ViaName, x, 0})
@@ -174,14 +185,13 @@ func (x *Index) search(f *indexFile, via Via, alias string, yield func(Match) bo
 		if tr == nil {
 			return false
 		}
-		var buf [maxHits]hit
-		hits, err := tr.search(alias, buf[:0])
-		if err != nil {
+		w := walk{data: tr.data, key: unsafe.Slice(unsafe.StringData(alias), len(alias))}
+		if err := tr.search(&w); err != nil {
 			f.replace(tr, err)
 			continue
 		}
-		for _, h := range hits {
-			name, err := tr.module(h.offset)
+		for _, h := range w.hits() {
+			name, err := tr.module(h.offset, &x.tree.names)
 			if err != nil {
 				f.replace(tr, err)
 				return false
@@ -190,7 +200,7 @@ func (x *Index) search(f *indexFile, via Via, alias string, yield func(Match) bo
 				return true
 			}
 		}
-		return len(hits) > 0
+		return w.count > 0
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,8 @@ type tree struct {
 
 	dep, alias, symbols, builtin, builtinAlias indexFile
 	texts                                      map[string]string // of files that are not there
+
+	names interner
 
 	mu       sync.Mutex
 	problems []Problem
@@ -223,14 +226,11 @@ func (f *indexFile) patternOf(at uint32, or string) string {
 
 // key returns the key in memory of its own, when it is there.
 func (f *indexFile) key(name string) (string, bool) {
-	tr, at, ok := f.exact(name)
+	_, _, ok := f.exact(name)
 	if !ok {
 		return "", false
 	}
-	if s, ok := tr.names.get(at); ok {
-		return s, true
-	}
-	return tr.names.put(at, strings.Clone(name)), true
+	return f.tree.names.get(unsafe.Slice(unsafe.StringData(name), len(name))), true
 }
 
 // value returns the first value of a key.

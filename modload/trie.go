@@ -27,7 +27,6 @@ type trie struct {
 	files bool   // data is a file's own memory, which goes when somebody truncates the file
 	data  []byte
 	root  uint32
-	names interner
 }
 
 const (
@@ -79,27 +78,23 @@ type hit struct {
 	offset   uint32
 }
 
-// maxHits is how many values a look-up finds without allocating.
-const maxHits = 32
-
-// search finds the values of every pattern that matches key, in order of priority; buf is where they go as long as they fit.
-// Equal priorities come in the order in which kmod gives them.
-func (t *trie) search(key string, buf []hit) (_ []hit, err error) {
+// search finds the values of every pattern that matches w's key in w's data, which are t's, in order of priority: see [walk.hits]. Equal
+// priorities come in the order in which kmod gives them.
+func (t *trie) search(w *walk) (err error) {
+	if t.root&^uint32(nodeOffset) == 0 {
+		return nil
+	}
 	if t.files {
 		defer t.guard(debug.SetPanicOnFault(true), &err)
 	}
-	if t.root&^uint32(nodeOffset) == 0 {
-		return buf[:0], nil
-	}
-	w := walk{data: t.data, key: key, hits: buf[:0]}
 	w.node(t.root, t.root&nodeOffset, 0)
-	if w.fault != "" {
-		return nil, &DamagedIndexError{t.name, int64(w.at), w.fault}
+	if w.fault != noFault {
+		return t.damaged(w.at, w.fault.String())
 	}
 	if w.ties {
-		return t.orderTies(key, w.hits)
+		return t.orderTies(string(w.key), w.hits())
 	}
-	return w.hits, nil
+	return nil
 }
 
 // exact finds the values of one key, wildcards being nothing special in it.
@@ -215,19 +210,17 @@ func (t *trie) value(at uint32) (_ []byte, err error) {
 	return nil, t.damaged(at, "a value has no end")
 }
 
-// module is the string at an offset, in memory that outlives the file's: each is copied once.
-func (t *trie) module(at uint32) (_ string, err error) {
-	if s, ok := t.names.get(at); ok {
-		return s, nil
-	}
-	b, err := t.value(at)
-	if err != nil {
-		return "", err
-	}
+// module is the string at an offset, in memory that outlives the file's.
+func (t *trie) module(at uint32, names *interner) (_ string, err error) {
 	if t.files {
 		defer t.guard(debug.SetPanicOnFault(true), &err)
 	}
-	return t.names.put(at, string(b)), nil
+	if int(at) < len(t.data) {
+		if n := bytes.IndexByte(t.data[at:], 0); n >= 0 {
+			return names.get(t.data[at : int(at)+n]), nil
+		}
+	}
+	return "", t.damaged(at, "a value has no end")
 }
 
 // all calls f for every key and each of its values, keys in byte order. The strings are good for the call only.
@@ -335,21 +328,55 @@ func (t *trie) read(ref uint32) (n trieNode, err error) {
 // Where a pattern has a star, the first position in the key at which that star is reached is enough: what follows from a later one
 // follows from it too, since the star takes up the difference. So each star is gone into once, the work is bounded by stars times
 // the key's length, and no value is found twice.
+//
+// A walk is made to lie on the caller's stack: what does not fit into its arrays is rare, and is copied rather than appended to, since the
+// compiler takes an append through a pointer for an escape of all that the walk holds.
 type walk struct {
-	data   []byte
-	key    string
-	hits   []hit
-	ties   bool       // two hits of one priority are there
-	stars  [40]uint32 // the first of those gone into
-	nstars int
-	more   []uint32 // and the others
-	steps  int
-	fault  string // what is wrong with the file
-	at     uint32 // and where
+	data      []byte
+	key       []byte
+	count     int  // hits
+	ties      bool // two hits of one priority are there
+	fault     fault
+	at        uint32 // where the fault is
+	stars     int    // gone into
+	steps     int
+	moreStars []uint32
+	moreHits  []hit // all the hits, when they are too many for the array
+	starBuf   [40]uint32
+	hitBuf    [16]hit
 }
 
-func (w *walk) fail(at uint32, what string) {
-	if w.fault == "" {
+// hits are what the last search has found.
+func (w *walk) hits() []hit {
+	if w.moreHits != nil {
+		return w.moreHits[:w.count]
+	}
+	return w.hitBuf[:w.count]
+}
+
+// A fault is what is wrong with a file. It is no string, since a string would make all that a walk holds escape to the heap.
+type fault uint8
+
+const (
+	noFault fault = iota
+	prefixEndless
+	circle
+	fileEnds
+	badTable
+	tooManyStars
+	setEndless
+	valuesEnd
+	valueEndless
+)
+
+func (f fault) String() string {
+	return [...]string{"nothing", "a prefix has no end", "nodes go round in a circle", "the file ends", "the table of children is damaged",
+		"more stars than a look-up can pass", "a set of characters has no end", "the file ends within a list of values",
+		"a value has no end"}[f]
+}
+
+func (w *walk) fail(at uint32, what fault) {
+	if w.fault == noFault {
 		w.fault, w.at = what, at
 	}
 	w.steps = maxSteps // all that is under way returns
@@ -358,16 +385,20 @@ func (w *walk) fail(at uint32, what string) {
 // node matches the key from k on against what a node and those below it say. p is an offset in the node's prefix, where it has one, or
 // else the node's own.
 func (w *walk) node(ref, p uint32, k int) {
+	data, key := w.data, w.key
 	for {
 		if w.steps++; w.steps > maxSteps {
-			w.fail(p, "nodes go round in a circle")
+			w.fail(p, circle)
 			return
 		}
-		data := w.data
 		if ref&nodePrefix != 0 {
 			for {
+				for k < len(key) && int(p) < len(data) && data[p] == key[k] && !special[key[k]] {
+					p++
+					k++
+				}
 				if int(p) >= len(data) {
-					w.fail(p, "a prefix has no end")
+					w.fail(p, prefixEndless)
 					return
 				}
 				c := data[p]
@@ -375,21 +406,15 @@ func (w *walk) node(ref, p uint32, k int) {
 				if c == 0 {
 					break
 				}
-				switch c {
-				case '*':
+				switch {
+				case c == '*':
 					w.star(ref, p, k)
 					return
-				case '[':
+				case c == '[':
 					w.set(ref, p, k)
 					return
-				case '?':
-					if k == len(w.key) {
-						return
-					}
-				default:
-					if k == len(w.key) || w.key[k] != c {
-						return
-					}
+				case c != '?' || k == len(key):
+					return
 				}
 				k++
 			}
@@ -397,14 +422,14 @@ func (w *walk) node(ref, p uint32, k int) {
 		var next uint32
 		if ref&nodeChildren != 0 {
 			if int(p)+2 > len(data) {
-				w.fail(p, "the file ends")
+				w.fail(p, fileEnds)
 				return
 			}
 			first, last := data[p], data[p+1]
 			table := p + 2
 			p = table + 4*(uint32(last)-uint32(first)+1)
 			if last < first || int(p) > len(data) {
-				w.fail(table-2, "the table of children is damaged")
+				w.fail(table-2, badTable)
 				return
 			}
 			if first <= '*' && '*' <= last {
@@ -412,23 +437,23 @@ func (w *walk) node(ref, p uint32, k int) {
 					w.star(child, child&nodeOffset, k)
 				}
 			}
-			if first <= '?' && '?' <= last && k < len(w.key) {
+			if first <= '?' && '?' <= last && k < len(key) {
 				if child := binary.BigEndian.Uint32(data[table+4*uint32('?'-first):]); child&nodeOffset != 0 {
 					w.node(child, child&nodeOffset, k+1)
 				}
 			}
-			if first <= '[' && '[' <= last && k < len(w.key) {
+			if first <= '[' && '[' <= last && k < len(key) {
 				if child := binary.BigEndian.Uint32(data[table+4*uint32('['-first):]); child&nodeOffset != 0 {
 					w.set(child, child&nodeOffset, k)
 				}
 			}
-			if k < len(w.key) {
-				if c := w.key[k]; first <= c && c <= last && c != '*' && c != '?' && c != '[' {
+			if k < len(key) {
+				if c := key[k]; first <= c && c <= last && !special[c] {
 					next = binary.BigEndian.Uint32(data[table+4*uint32(c-first):])
 				}
 			}
 		}
-		if k == len(w.key) {
+		if k == len(key) {
 			if ref&nodeValues != 0 {
 				w.emit(p)
 			}
@@ -444,58 +469,72 @@ func (w *walk) node(ref, p uint32, k int) {
 
 // star matches what follows a star, at every position of the key from k on.
 func (w *walk) star(ref, p uint32, k int) {
-	if w.fault != "" {
+	if w.fault != noFault {
 		return
 	}
-	data := w.data
-	for ref&nodePrefix != 0 && int(p) < len(data) && data[p] == '*' {
-		p++
-	}
-	for _, seen := range w.stars[:w.nstars] {
+	for _, seen := range w.starBuf[:w.stars] {
 		if seen == p {
 			return
 		}
 	}
-	if w.nstars < len(w.stars) {
-		w.stars[w.nstars] = p
-		w.nstars++
+	if w.stars < len(w.starBuf) {
+		w.starBuf[w.stars] = p
+		w.stars++
 	} else if !w.starAmongMore(p) {
 		return
 	}
-	if ref&nodePrefix != 0 {
-		if int(p) >= len(data) {
-			w.fail(p, "a prefix has no end")
+	data, key := w.data, w.key
+	for ref&nodePrefix != 0 {
+		q := p
+		for int(q) < len(data) && !special[data[q]] {
+			q++
+		}
+		if int(q) >= len(data) {
+			w.fail(p, prefixEndless)
 			return
 		}
-		switch c := data[p]; c {
-		case 0:
-			p++
-		case '?', '[':
-			for ; k <= len(w.key); k++ {
-				w.node(ref, p, k)
+		text := data[p:q]
+		if data[q] == '*' { // from star to star the first place where the text is will do
+			i := findText(key[k:], text)
+			if i < 0 {
+				return
+			}
+			k += i + len(text)
+			p = q + 1
+			continue
+		}
+		if data[q] == 0 && ref&nodeChildren == 0 { // the key's end
+			if bytes.HasSuffix(key[k:], text) && ref&nodeValues != 0 {
+				w.emit(q + 1)
 			}
 			return
-		default:
-			for {
-				i := strings.IndexByte(w.key[k:], c)
+		}
+		if len(text) == 0 && data[q] == 0 {
+			p++
+			break
+		}
+		for at := k; at <= len(key); at++ {
+			if len(text) > 0 {
+				i := bytes.IndexByte(key[at:], text[0])
 				if i < 0 {
 					return
 				}
-				k += i + 1
-				w.node(ref, p+1, k)
+				at += i
 			}
+			w.node(ref, p, at)
 		}
+		return
 	}
 	if ref&nodeChildren != 0 {
 		if int(p)+2 > len(data) {
-			w.fail(p, "the file ends")
+			w.fail(p, fileEnds)
 			return
 		}
 		first, last := data[p], data[p+1]
 		table := p + 2
 		p = table + 4*(uint32(last)-uint32(first)+1)
 		if last < first || int(p) > len(data) {
-			w.fail(table-2, "the table of children is damaged")
+			w.fail(table-2, badTable)
 			return
 		}
 		if first <= '*' && '*' <= last {
@@ -513,7 +552,7 @@ func (w *walk) star(ref, p uint32, k int) {
 		if first == last && any|set == 0 { // one way on: jump to where the key has that byte
 			child := binary.BigEndian.Uint32(data[table:])
 			for at := k; first != '*' && child&nodeOffset != 0; {
-				i := strings.IndexByte(w.key[at:], first)
+				i := bytes.IndexByte(key[at:], first)
 				if i < 0 {
 					break
 				}
@@ -521,14 +560,14 @@ func (w *walk) star(ref, p uint32, k int) {
 				w.node(child, child&nodeOffset, at)
 			}
 		} else {
-			for at := k; at < len(w.key); at++ {
+			for at := k; at < len(key); at++ {
 				if any&nodeOffset != 0 {
 					w.node(any, any&nodeOffset, at+1)
 				}
 				if set&nodeOffset != 0 {
 					w.set(set, set&nodeOffset, at)
 				}
-				if c := w.key[at]; first <= c && c <= last && c != '*' && c != '?' && c != '[' {
+				if c := key[at]; first <= c && c <= last && !special[c] {
 					if child := binary.BigEndian.Uint32(data[table+4*uint32(c-first):]); child&nodeOffset != 0 {
 						w.node(child, child&nodeOffset, at+1)
 					}
@@ -541,14 +580,38 @@ func (w *walk) star(ref, p uint32, k int) {
 	}
 }
 
+// findText is bytes.Index for texts of a few bytes.
+func findText(s, text []byte) int {
+	if len(text) == 0 {
+		return 0
+	}
+	for from := 0; ; {
+		i := bytes.IndexByte(s[from:], text[0])
+		if i < 0 || len(s)-from-i < len(text) {
+			return -1
+		}
+		from += i
+		if string(s[from:from+len(text)]) == string(text) {
+			return from
+		}
+		from++
+	}
+}
+
+// special are the bytes that end literal text in a prefix.
+var special = [256]bool{0: true, '*': true, '?': true, '[': true}
+
 // starAmongMore takes in a star that has no place among the first, and reports whether it is new.
 func (w *walk) starAmongMore(p uint32) bool {
-	if slices.Contains(w.more, p) {
+	if slices.Contains(w.moreStars, p) {
 		return false
 	}
-	w.more = append(w.more, p)
-	if w.steps += len(w.more) / 8; len(w.more) > maxStars {
-		w.fail(p, "more stars than a look-up can pass")
+	more := make([]uint32, len(w.moreStars)+1)
+	copy(more, w.moreStars)
+	more[len(w.moreStars)] = p
+	w.moreStars = more
+	if w.steps += len(more) / 8; len(more) > maxStars {
+		w.fail(p, tooManyStars)
 		return false
 	}
 	return true
@@ -559,7 +622,7 @@ const maxSet = 256
 
 // set matches a set, whose opening bracket lies behind, against the key's byte at k. The set may branch: [01] and [02] share a node.
 func (w *walk) set(ref, p uint32, k int) {
-	if k < len(w.key) && w.fault == "" {
+	if k < len(w.key) && w.fault == noFault {
 		var text [maxSet]byte
 		w.setFrom(ref, p, k, &text, 0)
 	}
@@ -567,14 +630,14 @@ func (w *walk) set(ref, p uint32, k int) {
 
 func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 	if w.steps++; w.steps > maxSteps {
-		w.fail(p, "nodes go round in a circle")
+		w.fail(p, circle)
 		return
 	}
 	data := w.data
 	if ref&nodePrefix != 0 {
 		for {
 			if int(p) >= len(data) {
-				w.fail(p, "a prefix has no end")
+				w.fail(p, prefixEndless)
 				return
 			}
 			c := data[p]
@@ -583,7 +646,7 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 				break
 			}
 			if n == maxSet {
-				w.fail(p, "a set of characters has no end")
+				w.fail(p, setEndless)
 				return
 			}
 			text[n] = c
@@ -600,17 +663,17 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 		return // a bracket that is never closed matches nothing
 	}
 	if int(p)+2 > len(data) {
-		w.fail(p, "the file ends")
+		w.fail(p, fileEnds)
 		return
 	}
 	first, last := data[p], data[p+1]
 	table := p + 2
 	if last < first || int(table)+4*(int(last)-int(first)+1) > len(data) {
-		w.fail(p, "the table of children is damaged")
+		w.fail(p, badTable)
 		return
 	}
 	if n == maxSet {
-		w.fail(p, "a set of characters has no end")
+		w.fail(p, setEndless)
 		return
 	}
 	for c := int(first); c <= int(last); c++ {
@@ -656,34 +719,49 @@ func inSet(text []byte, c byte) bool {
 	return not
 }
 
+// room makes room for one more hit.
+func (w *walk) room() {
+	size := len(w.hitBuf)
+	if w.moreHits != nil {
+		size = len(w.moreHits)
+	}
+	if w.count == size {
+		more := make([]hit, 4*size)
+		copy(more, w.hits())
+		w.moreHits = more
+	}
+}
+
 // emit takes in a node's values, which stand at p, each at its priority's place: before those of the same priority, as kmod does.
 func (w *walk) emit(p uint32) {
 	if int(p)+4 > len(w.data) {
-		w.fail(p, "the file ends")
+		w.fail(p, fileEnds)
 		return
 	}
 	n := binary.BigEndian.Uint32(w.data[p:])
 	p += 4
 	for ; n > 0; n-- {
 		if int(p)+5 > len(w.data) {
-			w.fail(p, "the file ends within a list of values")
+			w.fail(p, valuesEnd)
 			return
 		}
 		h := hit{binary.BigEndian.Uint32(w.data[p:]), p + 4}
-		i := len(w.hits)
-		for i > 0 && w.hits[i-1].priority >= h.priority {
-			w.ties = w.ties || w.hits[i-1].priority == h.priority
+		w.room()
+		w.count++
+		hits := w.hits()
+		i := len(hits) - 1
+		for i > 0 && hits[i-1].priority >= h.priority {
+			w.ties = w.ties || hits[i-1].priority == h.priority
 			i--
 		}
-		w.hits = append(w.hits, h)
-		copy(w.hits[i+1:], w.hits[i:])
-		w.hits[i] = h
+		copy(hits[i+1:], hits[i:])
+		hits[i] = h
 		if n == 1 {
 			return
 		}
 		end := bytes.IndexByte(w.data[p+4:], 0)
 		if end < 0 {
-			w.fail(p+4, "a value has no end")
+			w.fail(p+4, valueEndless)
 			return
 		}
 		p += 4 + uint32(end) + 1
@@ -705,7 +783,7 @@ func (t *trie) patternOf(at uint32) string {
 
 // orderTies puts values of one priority in the order in which kmod comes upon them, last first. That happens where different modules
 // have one priority, as all of modules.builtin.alias.bin have; there it is rare too.
-func (t *trie) orderTies(key string, hits []hit) ([]hit, error) {
+func (t *trie) orderTies(key string, hits []hit) error {
 	differ := false
 	for i := 1; i < len(hits) && !differ; i++ {
 		if hits[i].priority != hits[i-1].priority {
@@ -713,16 +791,16 @@ func (t *trie) orderTies(key string, hits []hit) ([]hit, error) {
 		}
 		a, err := t.value(hits[i-1].offset)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b, err := t.value(hits[i].offset)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		differ = !bytes.Equal(a, b)
 	}
 	if !differ {
-		return hits, nil
+		return nil
 	}
 	patterns := make([]string, len(hits))
 	for i, h := range hits {
@@ -734,7 +812,7 @@ func (t *trie) orderTies(key string, hits []hit) ([]hit, error) {
 			patterns[j], patterns[j-1] = patterns[j-1], patterns[j]
 		}
 	}
-	return hits, nil
+	return nil
 }
 
 // foundBefore says whether kmod, looking for key, comes upon the pattern a before b: wildcards in the order * ? [ before the byte itself,
@@ -760,39 +838,38 @@ func foundBefore(key, a, b string) bool {
 	}
 }
 
-// An interner keeps strings by their offset in a file. It only grows, by no more than the file holds; it is read without a lock.
+// An interner keeps strings by their text, so that names outlive the files that they were found in. It only grows, by no more than there
+// are modules in a tree; it is read without a lock.
 type interner struct {
-	slots [512]atomic.Pointer[interned]
+	slots atomic.Pointer[[4096]atomic.Pointer[interned]] // made when first needed
 }
 
 type interned struct {
-	offset uint32
-	text   string
-	next   *interned
+	text string
+	next *interned
 }
 
-func (in *interner) slot(offset uint32) *atomic.Pointer[interned] {
-	return &in.slots[offset*0x9E3779B1>>23]
-}
-
-func (in *interner) get(offset uint32) (string, bool) {
-	for e := in.slot(offset).Load(); e != nil; e = e.next {
-		if e.offset == offset {
-			return e.text, true
-		}
+func (in *interner) get(text []byte) string {
+	slots := in.slots.Load()
+	if slots == nil {
+		in.slots.CompareAndSwap(nil, new([4096]atomic.Pointer[interned]))
+		slots = in.slots.Load()
 	}
-	return "", false
-}
-
-func (in *interner) put(offset uint32, text string) string {
-	slot := in.slot(offset)
+	hash := uint32(len(text))
+	for _, c := range text {
+		hash = (hash ^ uint32(c)) * 0x01000193
+	}
+	slot := &slots[(hash^hash>>15)&4095]
 	for {
 		head := slot.Load()
-		if s, ok := in.get(offset); ok {
-			return s
+		for e := head; e != nil; e = e.next {
+			if e.text == string(text) {
+				return e.text
+			}
 		}
-		if slot.CompareAndSwap(head, &interned{offset, text, head}) {
-			return text
+		e := &interned{string(text), head}
+		if slot.CompareAndSwap(head, e) {
+			return e.text
 		}
 	}
 }

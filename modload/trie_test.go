@@ -30,13 +30,13 @@ func buildTrie(t testing.TB, lines ...string) *trie {
 
 func searchAll(t testing.TB, tr *trie, key string) []string {
 	t.Helper()
-	hits, err := tr.search(key, make([]hit, 0, maxHits))
-	if err != nil {
+	w := walk{data: tr.data, key: []byte(key)}
+	if err := tr.search(&w); err != nil {
 		t.Fatalf("search %q: %v", key, err)
 	}
 	var out []string
-	for _, h := range hits {
-		s, err := tr.module(h.offset)
+	for _, h := range w.hits() {
+		s, err := tr.module(h.offset, new(interner))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,9 +157,10 @@ func FuzzTrie(f *testing.F) {
 		if err != nil {
 			return
 		}
-		hits, _ := tr.search(key, make([]hit, 0, maxHits))
-		for _, h := range hits {
-			_, _ = tr.module(h.offset)
+		w := walk{data: tr.data, key: []byte(key)}
+		_ = tr.search(&w)
+		for _, h := range w.hits() {
+			_, _ = tr.module(h.offset, new(interner))
 		}
 		_, _, _ = tr.lookup(key)
 		_ = tr.all(func(string, uint32, string) bool { return true })
