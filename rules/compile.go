@@ -159,6 +159,7 @@ func (c *compiler) lookUp(l *line, t *token, what string, known map[string]int64
 		c.problems = append(c.problems, Problem{
 			File: l.rule.File, Line: at, Column: column, Rule: l.rule.Last, Severity: Error,
 			Message: fmt.Sprintf("unknown %s %q: it is ignored", what, t.text.text),
+			Udev:    fmt.Sprintf("Unknown %s '%s', ignoring.", what, t.text.text),
 		})
 	}
 	return id

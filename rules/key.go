@@ -1,5 +1,7 @@
 package rules
 
+import "strings"
+
 // kind is what a token does. The kinds stand in the order in which udev runs the keys of one line, whatever their
 // order in the text is: matches of the device, matches of one parent, what is run to decide, and then what is set.
 type kind uint8
@@ -108,6 +110,27 @@ type keyRule struct {
 	add    bool // += means more than =
 	remove bool // -= is allowed
 	final  bool // := means more than =
+}
+
+// takes is what udevadm verify says of an operator that is taken as =.
+func (k keyRule) takes(name string) string {
+	var list []string
+	if k.match != noKind {
+		list = append(list, "'=='", "'!='")
+	}
+	list = append(list, "'='")
+	if k.add {
+		list = append(list, "'+='")
+	}
+	if k.final {
+		list = append(list, "':='")
+	}
+	last := len(list) - 1
+	or := " or "
+	if last > 1 {
+		or = ", or "
+	}
+	return name + " key takes " + strings.Join(list[:last], ", ") + or + list[last] + " operator, assuming '='."
 }
 
 // keys is udev's vocabulary. IMPORT, PROGRAM, OPTIONS, TEST and RUN have more to say: see parser.token.

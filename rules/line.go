@@ -35,7 +35,10 @@ func (l *logicalLine) position(offset int) (line, column int) {
 // splitLines cuts a file into its rules' lines. Comments are left out, those between continued lines included.
 // A physical line of 16 KiB ends the file, since nothing can be known of what follows: udev does not read on. Lines
 // that are continued until they are as long are lost alone.
-func splitLines(data []byte, problem func(line int, message string)) []logicalLine {
+func splitLines(data []byte, report func(Problem)) []logicalLine {
+	problem := func(line int, udev, message string) {
+		report(Problem{Line: line, Rule: line, Severity: Error, Message: message, Udev: udev})
+	}
 	var lines []logicalLine
 	var current *logicalLine // while it is continued
 	tooLong := false
@@ -45,7 +48,7 @@ func splitLines(data []byte, problem func(line int, message string)) []logicalLi
 		data = rest
 		number++
 		if len(raw) >= lineSize {
-			problem(number, fmt.Sprintf("the line has %d bytes or more: it and all that follows in the file are ignored", lineSize))
+			problem(number, LineTooLong, fmt.Sprintf("the line has %d bytes or more: it and all that follows in the file are ignored", lineSize))
 			return lines
 		}
 		text := bytes.TrimLeft(raw, " \t\n\r")
@@ -71,7 +74,7 @@ func splitLines(data []byte, problem func(line int, message string)) []logicalLi
 		}
 		switch {
 		case tooLong:
-			problem(number, fmt.Sprintf("the rule has %d bytes or more: it is ignored", lineSize))
+			problem(number, "Line is too long, ignored.", fmt.Sprintf("the rule has %d bytes or more: it is ignored", lineSize))
 		case current.text != "":
 			current.last = number
 			lines = append(lines, *current)
@@ -79,10 +82,13 @@ func splitLines(data []byte, problem func(line int, message string)) []logicalLi
 		current, tooLong = nil, false
 	}
 	if current != nil {
-		problem(number, "the file ends in a continued line: it is ignored")
+		problem(number, "Unexpected EOF after line continuation, line ignored.", "the file ends in a continued line: it is ignored")
 	}
 	return lines
 }
+
+// LineTooLong is what udevadm verify says of a file that has a line of 16 KiB: the Udev of that problem.
+const LineTooLong = "No buffer space available"
 
 // cutLine returns the first physical line of data and what follows it. A line ends at "\n", "\r" or NUL, or at any two
 // different ones of them.

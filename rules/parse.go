@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -71,56 +72,84 @@ const noID = -1
 // ParseFile reads one file's text. name is what problems and traces call it.
 func ParseFile(name string, text []byte) (*File, []Problem) {
 	p := parser{file: &File{Name: name}}
-	lines := splitLines(text, func(line int, message string) {
-		p.problems = append(p.problems, Problem{File: name, Line: line, Rule: line, Severity: Error, Message: message})
+	p.read(text)
+	return p.file, p.problems
+}
+
+func (p *parser) read(text []byte) {
+	lines := splitLines(text, func(bad Problem) {
+		bad.File = p.file.Name
+		p.problems = append(p.problems, bad)
 	})
 	for _, line := range lines {
 		p.line(line)
 	}
+	p.phase = linking
 	p.gotos()
-	return p.file, p.problems
 }
 
 type parser struct {
 	file     *File
 	rule     *Rule // the one that is read
-	at       int   // the offset of the token that is read
+	careful  bool  // look at style, too
+	phase    phase
 	problems []Problem
 }
 
-func (p *parser) say(severity Severity, offset int, format string, args ...any) {
+// say adds a problem at an offset of the rule. udev is what udevadm verify says of it.
+func (p *parser) say(severity Severity, offset int, udev, format string, args ...any) {
 	line, column := p.rule.source.position(offset)
 	p.problems = append(p.problems, Problem{
 		File: p.file.Name, Line: line, Column: column, Rule: p.rule.Last,
-		Severity: severity, Message: fmt.Sprintf(format, args...),
+		Severity: severity, Message: fmt.Sprintf(format, args...), Udev: udev, phase: p.phase,
 	})
 }
+
+// lineError voids a line.
+type lineError struct{ message, udev string }
+
+func (e *lineError) Error() string { return e.message }
+
+// void returns an error that voids the line. udev is what udevadm verify says of it.
+func void(udev, format string, args ...any) error {
+	return &lineError{fmt.Sprintf(format, args...), udev}
+}
+
+func badOp(key string) string   { return "Invalid operator for " + key + "." }
+func badAttr(key string) string { return "Invalid attribute for " + key + "." }
 
 // line reads one rule. One bad key voids the whole line, its LABEL included.
 func (p *parser) line(l logicalLine) {
 	first, _ := l.position(0)
 	p.rule = &Rule{File: p.file.Name, Line: first, Last: l.last, Text: l.text, target: -1, source: l}
 	for offset := 0; ; {
+		if p.careful && offset < len(l.text) {
+			p.separators(offset)
+		}
 		raw, ok, err := nextToken(l.text, offset)
 		if err != nil {
-			p.say(Error, raw.offset, "%v; the line is ignored", err)
+			p.say(Error, raw.offset, "Invalid key/value pair, ignoring.", "%v; the line is ignored", err)
 			return
 		}
 		if !ok {
 			break
 		}
-		p.at = raw.offset
 		if err := p.token(raw); err != nil {
-			p.say(Error, raw.offset, "%v; the line is ignored", err)
+			udev := ""
+			if bad := new(lineError); errors.As(err, &bad) {
+				udev = bad.udev
+			}
+			p.say(Error, raw.offset, udev, "%v; the line is ignored", err)
 			return
 		}
 		offset = raw.end
 	}
 	if p.rule.uses == 0 {
-		if strings.Trim(l.text, blanks+",") != "" {
-			p.say(Warning, 0, "the line sets nothing: it has no effect")
-		}
+		p.say(Warning, 0, "The line has no effect, ignoring.", "the line sets nothing: it has no effect")
 		return
+	}
+	if p.careful {
+		p.resultOrder()
 	}
 	slices.SortStableFunc(p.rule.tokens, func(a, b token) int { return int(a.kind) - int(b.kind) })
 	p.file.Rules = append(p.file.Rules, p.rule)
@@ -130,13 +159,15 @@ func (p *parser) line(l logicalLine) {
 func (p *parser) token(raw rawToken) error {
 	key, ok := keys[raw.key]
 	if !ok {
+		udev := fmt.Sprintf("Invalid key '%s'.", raw.key)
 		if near := nearestKey(raw.key); near != "" {
-			return fmt.Errorf("unknown key %q (%s?)", raw.key, near)
+			return void(udev, "unknown key %q (%s?)", raw.key, near)
 		}
-		return fmt.Errorf("unknown key %q", raw.key)
+		return void(udev, "unknown key %q", raw.key)
 	}
 	if raw.fold && !raw.op.isMatch() {
-		return fmt.Errorf(`%s: the prefix i"…" works with == and != only`, raw.key)
+		return void(fmt.Sprintf("Invalid prefix 'i' for '%s'. The 'i' prefix can be specified only for '==' or '!=' operator.", raw.key),
+			`%s: the prefix i"…" works with == and != only`, raw.key)
 	}
 	if err := p.checkAttr(raw, key); err != nil {
 		return err
@@ -153,7 +184,7 @@ func (p *parser) token(raw rawToken) error {
 	switch raw.key {
 	case "GOTO":
 		if p.rule.Goto != "" || p.rule.uses&useGoto != 0 {
-			p.say(Warning, raw.offset, "a second GOTO on one line is ignored")
+			p.say(Warning, raw.offset, fmt.Sprintf("Contains multiple GOTO keys, ignoring GOTO=\"%s\".", raw.value), "a second GOTO on one line is ignored")
 			return nil
 		}
 		p.rule.Goto = raw.value
@@ -161,49 +192,54 @@ func (p *parser) token(raw rawToken) error {
 		return nil
 	case "LABEL":
 		if p.rule.uses&useLabel != 0 {
-			p.say(Warning, raw.offset, "a second LABEL on one line takes the place of the first, %q", p.rule.Label)
+			p.say(Warning, raw.offset, fmt.Sprintf("Contains multiple LABEL keys, ignoring LABEL=\"%s\".", p.rule.Label),
+				"a second LABEL on one line takes the place of the first, %q", p.rule.Label)
 		}
 		p.rule.Label = raw.value
 		p.rule.uses |= useLabel
 		return nil
 	case "PROGRAM", "IMPORT", "TEST":
 		if raw.fold {
-			return fmt.Errorf(`%s: the prefix i"…" does not work here`, raw.key)
+			return void("Invalid prefix 'i' for "+raw.key+".", `%s: the prefix i"…" does not work here`, raw.key)
 		}
 	case "NAME":
 		if t.kind == setName && raw.value == "%k" {
-			return fmt.Errorf(`NAME="%%k" has no effect`)
+			return void(`Ignoring NAME="%k", as it will take no effect.`, `NAME="%%k" has no effect`)
 		}
 		if t.kind == setName && raw.value == "" {
-			return fmt.Errorf(`NAME="" has no effect: a network interface always has a name`)
+			return void(`Ignoring NAME="", as udev will not delete any network interfaces.`, `NAME="" has no effect: a network interface always has a name`)
 		}
 	case "ENV":
 		if t.kind == setEnv && (ofTheKernel[raw.attr] || strings.HasPrefix(raw.attr, "SYNTH_ARG_")) {
-			return fmt.Errorf("ENV{%s} cannot be set: it is the kernel's or udev's own", raw.attr)
+			return void(fmt.Sprintf("Invalid ENV attribute. '%s' cannot be set.", raw.attr), "ENV{%s} cannot be set: it is the kernel's or udev's own", raw.attr)
+		}
+	case "SUBSYSTEM":
+		if raw.value == "bus" || raw.value == "class" {
+			p.say(Warning, raw.offset, fmt.Sprintf(`"%s" must be specified as "subsystem".`, raw.value), "%q is an old word for \"subsystem\"", raw.value)
 		}
 	case "CONST":
 		if raw.attr != "arch" && raw.attr != "virt" && raw.attr != "cvm" {
-			return fmt.Errorf("CONST{%s}: there are arch, virt and cvm", raw.attr)
+			return void(badAttr(raw.key), "CONST{%s}: there are arch, virt and cvm", raw.attr)
 		}
 	case "ATTRS":
 		if strings.HasPrefix(raw.attr, "device/") {
-			p.say(Warning, raw.offset, "the link \"device\" may be absent in another kernel")
+			p.say(Warning, raw.offset, "'device' link may not be available in future kernels.", "the link \"device\" may be absent in another kernel")
 		}
 		if strings.Contains(raw.attr, "../") {
-			p.say(Warning, raw.offset, "a path to a parent's directory may lead elsewhere in another kernel")
+			p.say(Warning, raw.offset, "Direct reference to parent sysfs directory, may break in future kernels.", "a path to a parent's directory may lead elsewhere in another kernel")
 		}
 	}
 	switch raw.key {
 	case "IMPORT":
 		if t.kind, ok = imports[raw.attr]; !ok {
-			return fmt.Errorf("IMPORT{%s}: there are program, builtin, file, db, cmdline and parent", raw.attr)
+			return void(badAttr(raw.key), "IMPORT{%s}: there are program, builtin, file, db, cmdline and parent", raw.attr)
 		}
 	case "RUN":
 		switch {
 		case raw.attr == "builtin":
 			t.kind = runBuiltin
 		case raw.hasAttr && raw.attr != "program":
-			return fmt.Errorf("RUN{%s}: there are program and builtin", raw.attr)
+			return void(badAttr(raw.key), "RUN{%s}: there are program and builtin", raw.attr)
 		}
 	case "OPTIONS":
 		return p.option(t)
@@ -216,11 +252,11 @@ func (p *parser) checkAttr(raw rawToken, key keyRule) error {
 	switch key.attr {
 	case attrNone:
 		if raw.hasAttr {
-			return fmt.Errorf("%s takes no {%s}", raw.key, raw.attr)
+			return void(badAttr(raw.key), "%s takes no {%s}", raw.key, raw.attr)
 		}
 	case attrNeeded, attrFormat:
 		if raw.attr == "" {
-			return fmt.Errorf("%s needs a name in braces", raw.key)
+			return void(badAttr(raw.key), "%s needs a name in braces", raw.key)
 		}
 	}
 	return nil
@@ -240,11 +276,11 @@ func (p *parser) checkOp(raw rawToken, key keyRule) (op, error) {
 	case key.assign == keyGoto || key.assign == keyLabel:
 		allowed = o == opAssign
 	case o == opAdd && !key.add, o == opFinal && !key.final:
-		p.say(Warning, raw.offset, "%s does not know %s: it is taken as =", raw.key, o)
+		p.say(Warning, raw.offset, key.takes(raw.key), "%s does not know %s: it is taken as =", raw.key, o)
 		o = opAssign
 	}
 	if !allowed {
-		return 0, fmt.Errorf("%s does not take %s", raw.key, o)
+		return 0, void(badOp(raw.key), "%s does not take %s", raw.key, o)
 	}
 	if !o.isMatch() && key.match == key.assign {
 		return opMatch, nil // PROGRAM="…" and IMPORT{…}="…" are matches
@@ -277,16 +313,16 @@ func (p *parser) option(t token) error {
 	case name == "link_priority" && hasValue:
 		n, err := strconv.ParseInt(strings.TrimLeft(value, blanks), 0, 32)
 		if err != nil {
-			return fmt.Errorf("OPTIONS: %q is no priority: it is a whole number", value)
+			return void(fmt.Sprintf("Failed to parse link priority '%s': Invalid argument", value), "OPTIONS: %q is no priority: it is a whole number", value)
 		}
 		t.kind, t.number = setPriority, n
 	case name == "log_level" && hasValue:
 		if value != "reset" && !isLogLevel(value) {
-			return fmt.Errorf("OPTIONS: %q is no log level", value)
+			return void(fmt.Sprintf("Failed to parse log level '%s': Invalid argument", value), "OPTIONS: %q is no log level", value)
 		}
 		t.kind, t.value = setLogLevel, value
 	default:
-		p.say(Warning, t.offset, "OPTIONS: %q is not known, it is ignored", t.value)
+		p.say(Warning, t.offset, fmt.Sprintf("Invalid value for OPTIONS key, ignoring: '%s'", t.value), "OPTIONS: %q is not known, it is ignored", t.value)
 		return nil
 	}
 	p.add(t)
@@ -310,7 +346,7 @@ func (p *parser) finish(raw rawToken, t token) error {
 		if raw.attr != "" {
 			mode, err := parseMode(raw.attr)
 			if err != nil {
-				return fmt.Errorf("TEST{%s}: %w", raw.attr, err)
+				return void(fmt.Sprintf("Failed to parse mode '%s': Invalid argument", raw.attr), "TEST{%s}: %v", raw.attr, err)
 			}
 			t.number = mode
 		}
@@ -330,7 +366,11 @@ func (p *parser) finish(raw rawToken, t token) error {
 			if t.kind == importProgram {
 				break
 			}
-			return fmt.Errorf("unknown builtin %q", name)
+			udev := "Unknown builtin command: " + t.value
+			if t.kind == runBuiltin {
+				udev = fmt.Sprintf("Unknown builtin command '%s', ignoring.", t.value)
+			}
+			return void(udev, "unknown builtin %q", name)
 		}
 		if t.kind == importProgram {
 			t.kind = importBuiltin
@@ -345,17 +385,19 @@ func (p *parser) finish(raw rawToken, t token) error {
 	if t.kind.substitutes() {
 		nonEmpty := t.kind != setLink && t.kind != setName && t.kind != setEnv && t.kind != setAttr && t.kind != setSysctl
 		if nonEmpty && t.value == "" {
-			p.say(Error, raw.offset, "%s: the value is empty", raw.key)
+			p.say(Error, raw.offset, fmt.Sprintf(`Invalid value "" for %s (char 0: empty value), ignoring.`, raw.key), "%s: the value is empty", raw.key)
 		}
 		var bad *badTemplate
 		if t.text, bad = compileTemplate(t.value); bad != nil {
-			p.say(Error, raw.valueAt+bad.offset, "%s: %s", raw.key, bad.why)
+			p.say(Error, raw.valueAt+bad.offset, fmt.Sprintf(`Invalid value "%s" for %s (char %d: %s), ignoring.`, t.value, raw.key, bad.udevAt+1, bad.udev),
+				"%s: %s", raw.key, bad.why)
 		}
 	}
 	if keys[raw.key].attr == attrFormat {
 		var bad *badTemplate
 		if t.name, bad = compileTemplate(t.attr); bad != nil {
-			p.say(Error, raw.offset, "%s{%s}: %s", raw.key, t.attr, bad.why)
+			p.say(Error, raw.offset, fmt.Sprintf(`Invalid attribute "%s" for %s (char %d: %s), ignoring.`, t.attr, raw.key, bad.udevAt+1, bad.udev),
+				"%s{%s}: %s", raw.key, t.attr, bad.why)
 		}
 	}
 	p.add(t)
@@ -389,22 +431,31 @@ func (p *parser) add(t token) {
 // gotos finds each GOTO's target: the next line of the same file, further down, that has the label.
 func (p *parser) gotos() {
 	next := map[string]int{}
+	targets := make([]int, len(p.file.Rules))
 	for i, rule := range slices.Backward(p.file.Rules) {
+		targets[i] = -1
 		if rule.uses&useGoto != 0 {
 			if target, ok := next[rule.Goto]; ok {
-				rule.target = target
-			} else {
-				p.rule = rule
-				p.say(Error, 0, "GOTO=%q has no LABEL further down in this file: it is ignored", rule.Goto)
-				rule.uses &^= useGoto
-				rule.Goto = ""
+				targets[i] = target
 			}
 		}
 		if rule.uses&useLabel != 0 {
 			next[rule.Label] = i
 		}
 	}
-	slices.SortStableFunc(p.problems, func(a, b Problem) int { return a.Line - b.Line })
+	for i, rule := range p.file.Rules {
+		if rule.uses&useGoto != 0 {
+			if rule.target = targets[i]; rule.target < 0 {
+				p.rule = rule
+				p.say(Error, 0, fmt.Sprintf(`GOTO="%s" has no matching label, ignoring.`, rule.Goto), "GOTO=%q has no LABEL further down in this file: it is ignored", rule.Goto)
+				rule.uses &^= useGoto
+				rule.Goto = ""
+				if rule.uses&^useLabel == 0 {
+					p.say(Warning, 0, "The line has no effect any more, dropping.", "without its GOTO the line has no effect")
+				}
+			}
+		}
+	}
 }
 
 // parseMode reads an octal mode.

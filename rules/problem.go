@@ -26,7 +26,19 @@ type Problem struct {
 	Rule     int // the last physical line of the rule, which is the number that udevadm verify prints
 	Severity Severity
 	Message  string
+	Udev     string // what udevadm verify says of it, "" for nothing
+
+	phase phase
 }
+
+// phase is when udevadm verify comes upon a problem: it reads the lines, then finds the labels, then looks at each line again.
+type phase uint8
+
+const (
+	reading phase = iota
+	linking
+	reviewing
+)
 
 // Error returns the problem as one line: file:line:column: message.
 func (p Problem) Error() string {

@@ -93,31 +93,33 @@ func Sources(mode Mode, dirs []string) []Source {
 // What cannot be read or understood is a Problem, and the rest counts. See udev(7).
 func Parse(sources []Source) (*Set, []Problem) {
 	set := &Set{}
-	found, problems := findFiles(sources)
+	found, problems := Files(sources)
 	for _, f := range found {
-		text, err := f.read()
+		text, err := f.Read()
 		if err != nil {
-			problems = append(problems, Problem{File: f.shown, Severity: Error, Message: sentence(err)})
+			problems = append(problems, Problem{File: f.Path, Severity: Error, Message: sentence(err)})
 			continue
 		}
 		if len(text) == 0 {
 			continue
 		}
-		file, bad := ParseFile(f.shown, text)
+		file, bad := ParseFile(f.Path, text)
 		set.Files = append(set.Files, file)
 		problems = append(problems, bad...)
 	}
 	return set, problems
 }
 
-type foundFile struct {
-	name, shown string
-	fsys        fs.FS
+// SourceFile is a rules file that counts.
+type SourceFile struct {
+	Path string // as problems show it
+	name string
+	fsys fs.FS
 }
 
-// findFiles lists the files that count, in their order.
-func findFiles(sources []Source) ([]foundFile, []Problem) {
-	var found []foundFile
+// Files lists the files of sources that count, in their order: see Parse.
+func Files(sources []Source) ([]SourceFile, []Problem) {
+	var found []SourceFile
 	var problems []Problem
 	seen := map[string]bool{}
 	listed := map[string]bool{}
@@ -146,17 +148,18 @@ func findFiles(sources []Source) ([]foundFile, []Problem) {
 				continue
 			}
 			seen[name] = true
-			found = append(found, foundFile{name, path.Join(source.Dir, name), fsys})
+			found = append(found, SourceFile{path.Join(source.Dir, name), name, fsys})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b foundFile) int { return cmp.Compare(a.name, b.name) })
+	slices.SortStableFunc(found, func(a, b SourceFile) int { return cmp.Compare(a.name, b.name) })
 	return found, problems
 }
 
 // maxFileSize bounds what is read of one rules file. The largest in use have some hundred kilobytes.
 const maxFileSize = 16 << 20
 
-func (f foundFile) read() ([]byte, error) {
+// Read returns the file's text; nothing for a device such as /dev/null.
+func (f SourceFile) Read() ([]byte, error) {
 	// A FIFO would be waited for and a device read without end: neither is opened.
 	st, err := fs.Stat(f.fsys, f.name)
 	switch {

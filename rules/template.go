@@ -83,7 +83,11 @@ type part struct {
 type badTemplate struct {
 	offset int // in the value
 	why    string
+	udevAt int    // the offset that udevadm says
+	udev   string // and what it says
 }
+
+const badType = "invalid substitution type"
 
 // compileTemplate compiles value. The second result is nil when nothing is wrong with it. A '%' or '$' that begins no
 // substitution stands for itself; strict reports it all the same.
@@ -115,7 +119,7 @@ func compileTemplate(value string) (template, *badTemplate) {
 		what, length := findSubst(value[i:])
 		if length == 0 {
 			if bad == nil {
-				bad = &badTemplate{i, fmt.Sprintf("%q begins no substitution, it is copied as it is", value[i:min(i+2, len(value))])}
+				bad = &badTemplate{i, fmt.Sprintf("%q begins no substitution, it is copied as it is", value[i:min(i+2, len(value))]), i, badType}
 			}
 			text.WriteByte(c)
 			i++
@@ -126,12 +130,13 @@ func compileTemplate(value string) (template, *badTemplate) {
 		if end < len(value) && value[end] == '{' {
 			n := strings.IndexByte(value[end:], '}')
 			switch {
+			case bad != nil:
 			case n < 0:
-				bad = &badTemplate{i, "'{' without '}'"}
+				bad = &badTemplate{i, "'{' without '}'", i, badType}
 			case n == 1:
-				bad = &badTemplate{i, "nothing stands between '{' and '}'"}
+				bad = &badTemplate{i, "nothing stands between '{' and '}'", i, badType}
 			case n-1 >= pathSize:
-				bad = &badTemplate{i, "too much stands between '{' and '}'"}
+				bad = &badTemplate{i, "too much stands between '{' and '}'", i, badType}
 			}
 			if n <= 1 || n-1 >= pathSize {
 				flush()
@@ -142,7 +147,14 @@ func compileTemplate(value string) (template, *badTemplate) {
 		}
 		if why := p.check(); why != "" {
 			flush()
-			return t, &badTemplate{i, why}
+			if bad == nil {
+				udev := "attribute value missing"
+				if p.what == substResult {
+					udev = "attribute value not a valid number"
+				}
+				bad = &badTemplate{i, why, end, udev}
+			}
+			return t, bad
 		}
 		flush()
 		t.parts = append(t.parts, p)

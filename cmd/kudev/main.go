@@ -53,6 +53,7 @@ func commands() []command {
 		{"settle", "[--timeout=SECONDS] [--exit-if-exists=FILE] [--wait-for=LINK|DEVICE]", "wait until the daemon has nothing more to do", runSettle},
 		{"status", "[--json]", "show what the daemon does and has done", runStatus},
 		{"trigger", "[OPTION...] [DEVICE...]", "announce devices again", runTrigger},
+		{"verify", "[OPTION...] [FILE...]", "check rules files", runVerify},
 		{"version", "", "show the version", runVersion},
 	}
 }
