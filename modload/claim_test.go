@@ -206,6 +206,9 @@ func TestRegisterAndRelease(t *testing.T) {
 	}
 	c.kernelHas(t, modprobeFile, "/run/kudev/modprobe")
 	c.kernelHas(t, firmwareFile, "/store/lib/firmware")
+	if !h.Registered() {
+		t.Error("not registered, it says")
+	}
 	program, _ := os.Executable()
 	if target, err := os.Readlink(c.Path(KernelProgram)); err != nil || target != program {
 		t.Error(target, err)
@@ -323,8 +326,8 @@ func TestNotRegistered(t *testing.T) {
 func TestAKernelWithoutModulesIsNormal(t *testing.T) {
 	o := machine(t, map[string]string{"proc/self/ns/mnt": "-> mnt:[1]"}) // no namespaces either
 	h := claim(t, resolve(t, o))
-	if err := h.Register(); err != nil {
-		t.Error(err)
+	if err := h.Register(); err != nil || h.Registered() {
+		t.Error(err, h.Registered())
 	}
 	if err := h.Release(); err != nil {
 		t.Error(err)

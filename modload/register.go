@@ -35,6 +35,12 @@ func (h *Claim) Register() error {
 	return errors.Join(h.registerFirmware(), h.registerProgram())
 }
 
+// Registered reports whether the kernel's own requests come to kudev through this claim.
+func (h *Claim) Registered() bool {
+	current, err := h.cfg.readKernel(modprobeFile)
+	return err == nil && current == KernelProgram
+}
+
 func (h *Claim) registerProgram() error {
 	c := h.cfg
 	if c.KernelRequests() == "off" {

@@ -104,13 +104,14 @@ func (e *env) resolveLive(t *treeFlags) (*modload.Config, error) {
 	return cfg, cfg.Conflict()
 }
 
-// resolveDaemon is resolve for a command that is to be the daemon, and follows no other's record.
+// resolveDaemon is resolve for a command that is to be the daemon, and follows no other's record. The daemon's own checks
+// say what is wrong with kudev.conf.
 func (e *env) resolveDaemon(t *treeFlags) (*modload.Config, error) {
 	options := e.options
 	options.Flags = slices.Clip(options.Flags)
 	options.Daemon = true
 	t.add(&options)
-	return e.resolveOptions(options)
+	return modload.Resolve(options)
 }
 
 // resolveOptions is resolve for a command whose flags are others, such as modprobe's -d and -S. One that touches the
@@ -135,8 +136,7 @@ func (e *env) logger(cfg *modload.Config) *slog.Logger {
 	return slog.New(newLogHandler(e.stderr, cfg.LogLevel(), e.name+": "))
 }
 
-// daemonLogger returns the log of a process that nobody looks at: the daemon, a coldplug without one, a request of the
-// kernel's.
+// daemonLogger returns the log of a process that nobody looks at, such as a request of the kernel's.
 func (e *env) daemonLogger(cfg *modload.Config) *slog.Logger {
-	return slog.New(newDaemonLogHandler(e.stderr, cfg))
+	return slog.New(newDaemonLogHandler(e.stderr, cfg, cfg.LogLevel()))
 }

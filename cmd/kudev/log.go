@@ -43,8 +43,8 @@ const maxKmsg = 976
 
 // newDaemonLogHandler returns the handler of a process that nobody looks at: to stderr with levels in front, or to the
 // kernel's log where stderr leads nowhere, as in early boot. On a terminal it is for a person all the same.
-func newDaemonLogHandler(stderr io.Writer, cfg *modload.Config) *logHandler {
-	h := newLogHandler(stderr, cfg.LogLevel(), "kudev: ")
+func newDaemonLogHandler(stderr io.Writer, cfg *modload.Config, level slog.Leveler) *logHandler {
+	h := newLogHandler(stderr, level, "kudev: ")
 	f, isFile := stderr.(*os.File)
 	target := cfg.LogTarget()
 	if target == "auto" && isFile && leadsNowhere(f) || target == "kmsg" {

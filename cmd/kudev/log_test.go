@@ -46,13 +46,13 @@ func TestTheKernelsLogIsUsedWhereStderrLeadsNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	slog.New(newDaemonLogHandler(null, cfg)).Info("begin " + strings.Repeat("x", 2000))
+	slog.New(newDaemonLogHandler(null, cfg, slog.LevelInfo)).Info("begin " + strings.Repeat("x", 2000))
 	got, _ := os.ReadFile(kmsg)
 	if !bytes.HasPrefix(got, []byte("<30>kudev: begin xxx")) || len(got) != maxKmsg+1 {
 		t.Errorf("%d bytes: %.40q", len(got), got)
 	}
 	var b bytes.Buffer
-	slog.New(newDaemonLogHandler(&b, cfg)).Info("ready")
+	slog.New(newDaemonLogHandler(&b, cfg, slog.LevelInfo)).Info("ready")
 	if b.String() != "<6>ready\n" {
 		t.Errorf("stderr: %q", b.String())
 	}

@@ -36,6 +36,9 @@ func (d *Daemon) Reload(ctx context.Context) (err error) {
 			return fmt.Errorf("reload: %w", err)
 		}
 		cfg = next
+		for _, p := range cfg.Problems() {
+			d.log.Warn(p.Error())
+		}
 	}
 	next := d.loadPolicy(cfg)
 	for _, p := range next.Problems {

@@ -20,17 +20,8 @@ func (d *Daemon) afterStart(before bool) {
 	cfg := d.opts.Config
 	d.findings(cfg.Check())
 	d.staticNodes()
+	d.register()
 	if !d.opts.Transient {
-		err := d.claim.Register()
-		d.mu.Lock()
-		d.registered = err == nil
-		d.mu.Unlock()
-		switch {
-		case errors.Is(err, modload.ErrNotRegistered):
-			d.log.Info(err.Error())
-		case err != nil:
-			d.log.Warn(err.Error())
-		}
 		d.workers.Go(func() { d.watchFiles(d.ctx) })
 		if d.nodes != nil {
 			if err := d.nodes.Restore(); err != nil {
@@ -73,6 +64,21 @@ func (d *Daemon) background(ctx context.Context) {
 		d.findings(d.opts.Config.CheckMore(ctx))
 	}
 	freeMemory()
+}
+
+// register makes the kernel's requests come to kudev and tells it where firmware lies, for a lone coldplug too: what it
+// loads may need both.
+func (d *Daemon) register() {
+	err := d.claim.Register()
+	d.mu.Lock()
+	d.registered = d.claim.Registered()
+	d.mu.Unlock()
+	switch {
+	case errors.Is(err, modload.ErrNotRegistered):
+		d.log.Info(err.Error())
+	case err != nil:
+		d.log.Warn(err.Error())
+	}
 }
 
 // findings says what is wrong with the machine, and keeps it for status.
