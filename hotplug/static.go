@@ -85,10 +85,7 @@ func (r Roots) ApplyStaticNode(name string, res NodeResult, tags []string) error
 			want.uid = int(*res.UID)
 		}
 		if res.GID != nil {
-			want.gid = int(*res.GID)
-			if want.gid > 0 {
-				want.mode = 0o660
-			}
+			want.gid, want.mode = int(*res.GID), 0o660
 		}
 		if res.Mode != nil {
 			want.mode = int(fileMode(*res.Mode))
