@@ -189,7 +189,11 @@ func (d *Daemon) setUp() error {
 	if err != nil {
 		d.log.Warn(err.Error())
 	}
-	if d.store, err = hotplug.OpenStore(roots, hotplug.StoreOptions{MakeNodes: makeNodes}); err != nil {
+	store := hotplug.StoreOptions{MakeNodes: makeNodes}
+	if roots.SysDir() == "/sys" { // another /sys speaks of another machine's interfaces
+		store.Rename = (&hotplug.Renamer{NetNS: d.opts.NetNS}).Rename
+	}
+	if d.store, err = hotplug.OpenStore(roots, store); err != nil {
 		d.log.Warn(err.Error())
 	}
 	if !d.opts.Transient {

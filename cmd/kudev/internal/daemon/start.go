@@ -6,12 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
-	"github.com/kudev/kudev/rules"
 )
 
 // afterStart does what a daemon that listens has to do before it is ready: quick checks, nodes, the registration for the
@@ -99,71 +96,31 @@ func (d *Daemon) findings(list []modload.Finding) {
 	}
 }
 
-// staticNodes gives the nodes that are there before their drivers the owners and modes of the rules, as udev does at its
-// start and only then.
+// staticNodes makes, where they are missing, the nodes that modules want before they are loaded and the links that
+// programs expect in /dev, and gives such nodes the owners and modes of the rules, as udev does at its start and only then.
 func (d *Daemon) staticNodes() {
-	dev := d.opts.Roots.DevDir()
+	roots := d.opts.Roots
+	if tree := d.opts.Config.Tree(); tree != "" && roots.DevDir() == "/dev" {
+		text, err := os.ReadFile(filepath.Join(tree, "modules.devname"))
+		if err == nil {
+			var nodes []hotplug.StaticNode
+			nodes, err = hotplug.ParseStaticNodes(string(text))
+			err = errors.Join(err, roots.MakeStaticNodes(nodes))
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrPermission): // as in a container
+			d.log.Info("static nodes: not allowed to make nodes here")
+		case err != nil:
+			d.log.Warn("static nodes: " + err.Error())
+		}
+		if err := roots.MakeStandardLinks(); err != nil {
+			d.log.Warn(err.Error())
+		}
+	}
 	for _, n := range d.policy.Load().Program.StaticNodes() {
-		if !filepath.IsLocal(n.Node) {
-			continue
-		}
-		if err := staticNode(filepath.Join(dev, n.Node), n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			d.log.Warn("static node "+n.Node+": "+err.Error(), "rule", n.Rule)
-		}
-		for _, tag := range n.Tags {
-			dir := filepath.Join(d.run(), "udev/static_node-tags", tag)
-			if !filepath.IsLocal(tag) || !exists(filepath.Join(dev, n.Node)) || os.MkdirAll(dir, 0o755) != nil {
-				continue
-			}
-			os.Symlink("/dev/"+n.Node, filepath.Join(dir, escapeNode(n.Node)))
+		if err := roots.ApplyStaticNode(n.Node, hotplug.NodeResult{UID: n.UID, GID: n.GID, Mode: n.Mode}, n.Tags); err != nil {
+			d.log.Warn(err.Error(), "rule", n.Rule)
 		}
 	}
-}
-
-func staticNode(name string, n rules.StaticNode) error {
-	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFCHR && kind != unix.S_IFBLK {
-		return nil
-	}
-	if n.UID == nil && n.GID == nil && n.Mode == nil {
-		return nil
-	}
-	uid, gid := -1, -1
-	mode := uint32(0o600)
-	if n.UID != nil {
-		uid = int(*n.UID)
-	}
-	if n.GID != nil {
-		gid = int(*n.GID)
-		mode = 0o660
-	}
-	if n.Mode != nil {
-		mode = uint32(n.Mode.Perm())
-	}
-	path := "/proc/self/fd/" + strconv.Itoa(fd)
-	return errors.Join(unix.Chmod(path, mode), unix.Fchownat(unix.AT_FDCWD, path, uid, gid, 0))
-}
-
-// escapeNode writes a name below /dev as one file name, as udev does.
-func escapeNode(name string) string {
-	b := make([]byte, 0, len(name))
-	for i := range len(name) {
-		switch c := name[i]; c {
-		case '/':
-			b = append(b, `\x2f`...)
-		case '\\':
-			b = append(b, `\x5c`...)
-		default:
-			b = append(b, c)
-		}
-	}
-	return string(b)
 }
