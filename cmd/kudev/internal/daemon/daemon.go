@@ -67,7 +67,7 @@ type Daemon struct {
 	journal  *Journal
 	counters Counters
 	watch    *witnesses
-	hold     hold
+	later    later
 	known    known
 
 	ctx        context.Context
@@ -370,6 +370,7 @@ func (d *Daemon) Wait() error {
 	if err := d.queue.Close(limit); err != nil {
 		d.log.Warn(err.Error())
 	}
+	d.later.wait()
 	d.source.Close()
 	d.workers.Wait()
 	d.sink.Close()

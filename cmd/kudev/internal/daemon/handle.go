@@ -26,9 +26,6 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	if d.nodes != nil {
 		d.nodes.End(dev.ID()) // what the rules themselves do to the node is no change
 	}
-	if err := d.hold.wait(ctx, ev); err != nil {
-		return false, err
-	}
 	h := &host{Machine: d.machine, policy: d.policy.Load(), entry: e,
 		log: d.log.With("device", ev.Devpath(), "action", ev.Action(), "seqnum", ev.Seqnum())}
 
@@ -52,12 +49,44 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 			errs = append(errs, err)
 		}
 	}
+	if d.later.now() && late(ev) && loadsModules(res.Run) {
+		err := d.finish(h, ev, dev, applied, errs, false)
+		rest := func() { d.handleLater(h, ev, dev, res, applied) }
+		if !d.later.putOff(ev.Devpath(), rest) {
+			rest()
+		}
+		return h.caused, err
+	}
 	errs = append(errs, d.runAll(ctx, h, ev, dev, &res, applied))
-	if err := d.sink.Send(applied.Properties); err != nil {
-		errs = append(errs, err)
+	return h.caused || res.Name != "", d.finish(h, ev, dev, applied, errs, true)
+}
+
+// handleLater is the rest of an event whose loads were put off: RUN.
+func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, res hotplug.Result, applied *hotplug.Applied) {
+	ctx, cancel := d.eventContext()
+	defer cancel()
+	e := h.entry
+	e.Note = "its modules were put off until the disks were there"
+	err := d.runAll(ctx, h, ev, dev, &res, applied)
+	if err != nil {
+		e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+		h.log.Warn(e.Error)
+	}
+	e.Finished = now()
+	d.journal.Add(e)
+	d.found(e)
+}
+
+// finish tells listeners, and writes the event down when it is over.
+func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied *hotplug.Applied, errs []error, over bool) error {
+	e := h.entry
+	if applied != nil {
+		if err := d.sink.Send(applied.Properties); err != nil {
+			errs = append(errs, err)
+		}
 	}
 
-	err = errors.Join(errs...)
+	err := errors.Join(errs...)
 	if err != nil && hotplug.IsGone(err) && !dev.Exists() {
 		err = nil // it vanished half-way: its remove event is on its way
 	}
@@ -66,15 +95,16 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		h.log.Warn(e.Error)
 	}
 	e.Received, e.Finished = d.arrival(ev), now()
-	d.journal.Add(e)
-	d.found(e)
-	return h.caused || res.Name != "", err
+	if over {
+		d.journal.Add(e)
+		d.found(e)
+	}
+	return err
 }
 
 // done is told of each event that is over.
 func (d *Daemon) done(o hotplug.Outcome) {
 	d.arrival(o.Event)
-	d.hold.changed()
 }
 
 func newEntry(ev *hotplug.Event) *Entry {
@@ -196,6 +226,16 @@ func ruleLines(t *rules.Trace) []RuleLine {
 		}
 	}
 	return list
+}
+
+// loadsModules tells whether RUN asks for modules.
+func loadsModules(run []hotplug.Command) bool {
+	for _, cmd := range run {
+		if cmd.Builtin && strings.HasPrefix(cmd.Line, "kmod") {
+			return true
+		}
+	}
+	return false
 }
 
 // late tells whether an event's device is sound or graphics, whose driver is not loaded while the disks are.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/kudev/kudev/coldplug"
@@ -32,24 +33,18 @@ func (d *Daemon) coldplug(ctx context.Context, t *tally, o WaitOptions) error {
 	for first < len(items) && items[first].Rank <= coldplug.RankTPM {
 		first++
 	}
-	d.hold.begin()
-	held := true
-	unhold := func() {
-		if held {
-			held = false
-			d.hold.end()
-		}
-	}
-	defer unhold()
+	d.later.begin()
+	end := sync.OnceFunc(d.later.end)
+	defer end()
 	if err := d.announce(ctx, t, items[:first]); err != nil {
 		return err
 	}
 	// Whoever waits for one disk does so until the kernel has nothing more to tell of disks.
-	if err := d.settleButHeld(ctx, t, o.WaitFor != ""); err != nil {
+	if err := d.settleDisks(ctx, o.WaitFor != ""); err != nil {
 		return err
 	}
 	d.journal.Note("coldplug: the disks are there")
-	unhold()
+	end()
 	if err := d.announce(ctx, t, items[first:]); err != nil {
 		return err
 	}

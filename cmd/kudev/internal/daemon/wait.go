@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -390,7 +389,7 @@ func (d *Daemon) close(t *tally, err error, pending ...string) (*Account, error)
 
 // settle waits for the queue and, when asked so, for the kernel's unfinished work.
 func (d *Daemon) settle(ctx context.Context, t *tally, kernel bool) error {
-	opts := hotplug.SettleOptions{Mark: d.mark, Witnesses: []hotplug.Witness{d.loads}}
+	opts := hotplug.SettleOptions{Mark: d.mark, Witnesses: []hotplug.Witness{&d.later, d.loads}}
 	if kernel {
 		opts.Witnesses = append(opts.Witnesses, witness{d.watch, t})
 	}
@@ -398,104 +397,17 @@ func (d *Daemon) settle(ctx context.Context, t *tally, kernel bool) error {
 	return err
 }
 
-// hold keeps drivers of sound and graphics waiting while a coldplug is about the disks.
-type hold struct {
-	mu      sync.Mutex
-	active  int
-	held    int
-	release chan struct{} // closed when active comes to 0
-	wake    chan struct{} // takes one
-}
-
-// maxHeld bounds the events that are kept waiting, since each has a worker of the queue: half of what there are.
-const maxHeld = 16
-
-func (h *hold) begin() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.active++; h.active == 1 {
-		h.release = make(chan struct{})
-	}
-	if h.wake == nil {
-		h.wake = make(chan struct{}, 1)
-	}
-}
-
-func (h *hold) end() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.active--; h.active == 0 {
-		close(h.release)
-	}
-}
-
-// wait keeps an event of sound or graphics until the hold is over.
-func (h *hold) wait(ctx context.Context, ev *hotplug.Event) error {
-	h.mu.Lock()
-	if h.active == 0 || h.held >= maxHeld || !late(ev) {
-		h.mu.Unlock()
-		return nil
-	}
-	h.held++
-	release := h.release
-	h.mu.Unlock()
-	h.changed()
-	defer func() {
-		h.mu.Lock()
-		h.held--
-		h.mu.Unlock()
-	}()
-	select {
-	case <-release:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("kept back until the disks are there: %w", context.Cause(ctx))
-	}
-}
-
-// changed wakes who waits for the rest.
-func (h *hold) changed() {
-	h.mu.Lock()
-	c := h.wake
-	h.mu.Unlock()
-	if c != nil {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// settleButHeld waits until everything but what is held is through and, when asked so, the kernel has nothing
-// unfinished.
-func (d *Daemon) settleButHeld(ctx context.Context, t *tally, kernel bool) error {
-	rest := func() int {
-		d.hold.mu.Lock()
-		held := d.hold.held
-		d.hold.mu.Unlock()
-		return d.queue.Counts().Queued - held
-	}
+// settleDisks waits until the queue is empty, which it may be with loads put off, and, when asked so, until the kernel has
+// nothing unfinished.
+func (d *Daemon) settleDisks(ctx context.Context, kernel bool) error {
 	for {
-		for rest() > 0 {
-			select {
-			case <-d.hold.wake:
-			case <-time.After(time.Second): // nothing is lost by looking
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		received := d.queue.Counts().Received
-		if err := d.passMarker(ctx); err != nil {
+		if _, err := d.queue.Settle(ctx, hotplug.SettleOptions{Mark: d.mark}); err != nil {
 			return err
-		}
-		if rest() > 0 || d.queue.Counts().Received != received {
-			continue
 		}
 		if !kernel || len(d.watch.look()) == 0 {
 			return nil
 		}
 		select {
-		case <-d.hold.wake:
 		case <-time.After(pollWitnesses):
 		case <-ctx.Done():
 			return ctx.Err()
