@@ -52,6 +52,7 @@ func commands() []command {
 		{"monitor", "[-k] [-u] [-p] [-s SUBSYSTEM[/DEVTYPE]] [-t TAG] [--match=RULE] [--json] [--decisions]", "print events, or what the daemon decides", runMonitor},
 		{"settle", "[--timeout=SECONDS] [--exit-if-exists=FILE] [--wait-for=LINK|DEVICE]", "wait until the daemon has nothing more to do", runSettle},
 		{"status", "[--json]", "show what the daemon does and has done", runStatus},
+		{"test", "[-a ACTION] [-v] [--apply --sysfs=DIR --dev=DIR --run=DIR --rules-dir=DIR... --hwdb=FILE] DEVICE", "say what an event would do, or do it without a daemon", runTest},
 		{"trigger", "[OPTION...] [DEVICE...]", "announce devices again", runTrigger},
 		{"verify", "[OPTION...] [FILE...]", "check rules files", runVerify},
 		{"version", "", "show the version", runVersion},

@@ -18,6 +18,7 @@ import (
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
+	"github.com/kudev/kudev/rules"
 	"github.com/kudev/kudev/rules/builtin"
 )
 
@@ -68,6 +69,7 @@ type Daemon struct {
 	counters Counters
 	watch    *witnesses
 	later    later
+	trace    *rules.Trace // of the one event of Once
 	known    known
 
 	ctx        context.Context
@@ -151,6 +153,7 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if err := d.setUp(); err != nil {
 		return nil, err
 	}
+	d.openStore()
 	d.workers.Go(func() { d.receive(d.ctx) })
 	d.workers.Go(func() { d.serveControl(d.ctx, own) })
 	d.workers.Go(func() { d.serveUdevControl(d.ctx, udev) })
@@ -185,17 +188,6 @@ func (d *Daemon) setUp() error {
 	if d.machine.Runner == nil {
 		d.machine.Runner = &hotplug.Runner{Dirs: []string{cfg.Path("/usr/lib/udev"), cfg.Path("/lib/udev")}, Timeout: cfg.EventTimeout()}
 	}
-	makeNodes, err := roots.NeedsNodes()
-	if err != nil {
-		d.log.Warn(err.Error())
-	}
-	store := hotplug.StoreOptions{MakeNodes: makeNodes}
-	if roots.SysDir() == "/sys" { // another /sys speaks of another machine's interfaces
-		store.Rename = (&hotplug.Renamer{NetNS: d.opts.NetNS}).Rename
-	}
-	if d.store, err = hotplug.OpenStore(roots, store); err != nil {
-		d.log.Warn(err.Error())
-	}
 	if !d.opts.Transient {
 		d.nodes, err = hotplug.NewWatch(roots, func(dev *hotplug.Device, err error) {
 			if err != nil {
@@ -220,6 +212,22 @@ func (d *Daemon) setUp() error {
 		Busy: d.queueFile,
 	})
 	return nil
+}
+
+// openStore opens what keeps nodes, links and records. It works as far as it can.
+func (d *Daemon) openStore() {
+	roots := d.opts.Roots
+	makeNodes, err := roots.NeedsNodes()
+	if err != nil {
+		d.log.Warn(err.Error())
+	}
+	opts := hotplug.StoreOptions{MakeNodes: makeNodes}
+	if roots.SysDir() == "/sys" { // another /sys speaks of another machine's interfaces
+		opts.Rename = (&hotplug.Renamer{NetNS: d.opts.NetNS}).Rename
+	}
+	if d.store, err = hotplug.OpenStore(roots, opts); err != nil {
+		d.log.Warn(err.Error())
+	}
 }
 
 func (d *Daemon) loadPolicy(cfg *modload.Config) *Policy {

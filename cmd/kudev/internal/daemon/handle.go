@@ -29,8 +29,8 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	h := &host{Machine: d.machine, policy: d.policy.Load(), entry: e,
 		log: d.log.With("device", ev.Devpath(), "action", ev.Action(), "seqnum", ev.Seqnum())}
 
-	var trace *rules.Trace
-	if d.journal.Watched() {
+	trace := d.trace
+	if trace == nil && d.journal.Watched() {
 		trace = new(rules.Trace)
 	}
 	res, err := h.policy.Program.Evaluate(ctx, ev, dev, h, trace)

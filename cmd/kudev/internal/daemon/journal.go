@@ -93,8 +93,8 @@ func Now() Micros {
 	return Micros(ts.Nano() / 1000)
 }
 
-// journalSize is how many entries are kept: a cold boot's worth of a large machine.
-const journalSize = 2048
+// journalSize is how many entries are kept: a cold boot's worth of a usual machine.
+const journalSize = 1024
 
 // Journal keeps the last entries and hands new ones to whoever watches. An entry is never changed after it was added.
 // Its methods may be called concurrently.

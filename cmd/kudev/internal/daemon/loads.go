@@ -30,8 +30,23 @@ func newLoads(d *Daemon, cfg *modload.Config) *loads {
 		kernel = modload.NewKernel(cfg)
 	}
 	l.library = modload.NewLibrary(cfg, d.log)
-	l.loader = modload.NewLoader(l.library, kernel, modload.LoaderOptions{Width: cfg.LoadWorkers(), Log: d.log})
+	l.loader = modload.NewLoader(l.library, kernel, modload.LoaderOptions{Width: cfg.LoadWorkers(), Log: d.log, Observe: l.observe})
 	return l
+}
+
+// observe counts each module once, however many events asked for it.
+func (l *loads) observe(o modload.Outcome) {
+	if o.State != modload.StateLoaded {
+		return
+	}
+	l.d.counters.ModulesLoaded.Add(1)
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	for t := range l.d.tallies {
+		t.mu.Lock()
+		t.account.Modules++
+		t.mu.Unlock()
+	}
 }
 
 // load loads what an alias or a name asks for, and writes down in e what became of it. What matches nothing, what is not
@@ -59,9 +74,6 @@ func (l *loads) load(ctx context.Context, alias string, e *Entry) error {
 					m.Why = origin.Place()
 				}
 			}
-		}
-		if o.State == modload.StateLoaded {
-			l.d.counters.ModulesLoaded.Add(1)
 		}
 		e.Modules = append(e.Modules, m)
 	}

@@ -59,10 +59,7 @@ func (t *tally) add(e *Entry) {
 	a := &t.account
 	a.Events++
 	for _, m := range e.Modules {
-		switch m.State {
-		case "loaded":
-			a.Modules++
-		case "failed":
+		if m.State == "failed" {
 			a.Failed = addName(a.Failed, m.Name+": "+m.Error)
 		}
 	}

@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
+	"github.com/kudev/kudev/rules"
+	"github.com/kudev/kudev/rules/builtin"
+)
+
+// Once is one event that is handled without a daemon: for real, or only decided.
+type Once struct {
+	Config    *modload.Config
+	Roots     hotplug.Roots
+	Log       *slog.Logger
+	RulesDirs []string // when given, all the rules there are, the highest first
+	HWDB      string
+	Kernel    modload.Kernel
+	Trace     *rules.Trace // may be nil
+	Globals   []string     // KEY=value, as udevadm control --property sets
+}
+
+// Decided is what came of it.
+type Decided struct {
+	Event   *hotplug.Event
+	Device  *hotplug.Device
+	Result  hotplug.Result
+	Effects []rules.Effect // that a dry run left out
+	Entry   *Entry         // of a real one
+	Policy  *Policy
+}
+
+// noSink has no listeners.
+type noSink struct{}
+
+func (noSink) Send([]hotplug.Pair) error { return nil }
+func (noSink) Close() error              { return nil }
+
+// Apply handles the event for real, RUN included.
+func (o *Once) Apply(ctx context.Context, ev *hotplug.Event) (*Decided, error) {
+	d, err := o.daemon()
+	if err != nil {
+		return nil, err
+	}
+	defer d.loads.close()
+	d.openStore()
+	d.trace = o.Trace
+	w := d.journal.Watch(0)
+	defer w.Close()
+	_, err = d.handle(ctx, ev)
+	out := &Decided{Event: ev, Policy: d.policy.Load()}
+	if list := d.journal.After(0); len(list) > 0 {
+		out.Entry = list[len(list)-1]
+	}
+	return out, err
+}
+
+// Decide tells what would happen. Programs of PROGRAM and IMPORT are run, as udevadm test does; nothing is written.
+func (o *Once) Decide(ctx context.Context, ev *hotplug.Event) (*Decided, error) {
+	d, err := o.daemon()
+	if err != nil {
+		return nil, err
+	}
+	defer d.loads.close()
+	policy := LoadPolicy(PolicyOptions{
+		Config: o.Config, Roots: o.Roots, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Users: d.machine.Users,
+		Builtins: builtin.Options{DryRun: true, Load: func(context.Context, string) error { return nil }},
+	})
+	d.machine.Load = func(context.Context, string, *Entry) error { return nil }
+	dev := o.Roots.EventDevice(ev)
+	h := &host{Machine: d.machine, policy: policy, entry: newEntry(ev), log: o.Log}
+	dry := &rules.DryRun{Host: h}
+	res, err := policy.Program.Evaluate(ctx, ev, dev, dry, o.Trace)
+	return &Decided{Event: ev, Device: dev, Result: res, Effects: dry.Effects, Policy: policy}, err
+}
+
+// daemon makes what handles an event, with no sockets.
+func (o *Once) daemon() (*Daemon, error) {
+	d := &Daemon{
+		opts: Options{Config: o.Config, Roots: o.Roots, Log: o.Log, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Kernel: o.Kernel, Sink: noSink{}, Transient: true},
+		log:  o.Log, journal: NewJournal(), ctx: context.Background(),
+		arrivals: make(map[*hotplug.Event]Micros),
+	}
+	if err := d.setUp(); err != nil {
+		return nil, err
+	}
+	for _, g := range o.Globals {
+		if err := d.setEnv(g); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Event makes the event of a device's present state, as a write of action to its uevent file would.
+func (o *Once) Event(devpath, action string) (*hotplug.Event, error) {
+	dev, err := o.Roots.Device(devpath)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", devpath, err)
+	}
+	return dev.MakeEvent(action)
+}
