@@ -427,7 +427,7 @@ func (c *Config) otherReleases() []string {
 
 // readFile reads kudev.conf.
 func (c *Config) readFile() {
-	data, err := os.ReadFile(c.Path(ConfigFile))
+	data, err := readFile(c.Path(ConfigFile))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			c.problems = append(c.problems, Problem{File: ConfigFile, Text: errors.Unwrap(err).Error()})
@@ -448,7 +448,7 @@ func (c *Config) readFile() {
 // readCommandLine reads kudev.* from the kernel command line.
 func (c *Config) readCommandLine() {
 	const place = "kernel command line"
-	data, err := os.ReadFile(c.Path("/proc/cmdline"))
+	data, err := readFile(c.Path("/proc/cmdline"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.problems = append(c.problems, Problem{File: place, Text: err.Error()})
 	}

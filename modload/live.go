@@ -39,7 +39,7 @@ type LiveModule struct {
 // Live lists the modules in the kernel, the youngest first, as lsmod does. It reads /proc/modules and /sys/module; a module that goes away
 // meanwhile is listed with what /proc/modules said.
 func Live(cfg *Config) ([]LiveModule, error) {
-	data, err := os.ReadFile(cfg.Path("/proc/modules"))
+	data, err := readFile(cfg.Path("/proc/modules"))
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func Live(cfg *Config) ([]LiveModule, error) {
 func (m *LiveModule) readSys(cfg *Config) {
 	dir := cfg.Path("/sys/module/" + m.Name)
 	number := func(file string) (int64, error) {
-		b, err := os.ReadFile(dir + "/" + file)
+		b, err := readFile(dir + "/" + file)
 		if err != nil {
 			return 0, err
 		}

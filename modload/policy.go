@@ -71,7 +71,7 @@ func readModprobe(t *tree, paths []string, commandLine string) *Policy {
 		if text, ok := t.texts[f.base]; ok {
 			data = []byte(text)
 		} else {
-			data, err = os.ReadFile(f.path)
+			data, err = readFile(f.path)
 		}
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {

@@ -57,7 +57,7 @@ func (r *record) setting(name string) *recordSetting {
 // readRecord reads the record of whoever wrote it last, alive or not. It returns nil without an error when there is none.
 func readRecord(o *Options) (*record, error) {
 	name := filepath.Join(RunDir, "record")
-	data, err := os.ReadFile(o.path(name))
+	data, err := readFile(o.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -81,6 +81,7 @@ func runInsmod(ctx context.Context, e *env, args []string) error {
 		return exitStatus(1)
 	}
 	parameters := strings.Join(rest[1:], " ")
+	untilSignal(ctx) // what the kernel has begun is waited for
 	a.say(slog.LevelInfo, "insmod %s %s", path, parameters)
 	if err := modload.InsertFile(modload.NewKernel(cfg), path, parameters, force); err != nil {
 		a.errorf("could not insert module %s: %s", name, insertCause(err))
@@ -136,6 +137,7 @@ func runRmmod(ctx context.Context, e *env, args []string) error {
 	}
 	index, _ := modload.Open(cfg) // to know what is built in
 	kernel := modload.NewKernel(cfg)
+	ctx = untilSignal(ctx)
 	failed := false
 	for _, arg := range rest {
 		name := modload.ModuleName(arg)

@@ -2,6 +2,13 @@
 //
 // kudev CMD runs a command; kudev help lists them. Called by the name of one of kmod's or udev's programs (modprobe,
 // insmod, rmmod, lsmod, modinfo, depmod, udevadm) it is that program.
+//
+// The runtime's look for a limit on processors in control groups, and its names for memory mappings, are switched off: they take
+// longer than the look-up of an alias does.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+//go:debug decoratemappings=0
 package main
 
 import (
@@ -65,13 +72,37 @@ var applets = map[string]bool{
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends it, whatever it is doing
-	e := newEnv()
-	e.stdin = &interruptedReader{ctx: ctx, r: e.stdin}
-	status := run(ctx, e, os.Args)
-	stop()
-	os.Exit(status)
+	ctx, e := context.Background(), newEnv()
+	if !brief(os.Args) {
+		ctx = untilSignal(ctx)
+		e.stdin = &interruptedReader{ctx: ctx, r: e.stdin}
+	}
+	os.Exit(run(ctx, e, os.Args))
+}
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM. The second ends the program, whatever it is doing.
+func untilSignal(ctx context.Context) context.Context {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx
+}
+
+// brief says whether a call is of a command that is over in milliseconds, or sees to signals itself once it is about to change
+// something: a signal ends it like any program. The runtime's machinery for signals takes a thread and a good part of that time.
+func brief(argv []string) bool {
+	for i, arg := range argv[:min(len(argv), 2)] {
+		if i == 0 {
+			arg = filepath.Base(arg)
+		}
+		switch arg {
+		case "modprobe", "insmod", "rmmod", "lsmod", "modinfo", "kmod", "static-nodes", "config", "version", "help":
+			return true
+		}
+		if i == 0 && applets[arg] {
+			return false
+		}
+	}
+	return false
 }
 
 // run is the whole program: 0 done, 1 failed, 2 misused.

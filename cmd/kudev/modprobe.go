@@ -151,9 +151,11 @@ func runModprobe(ctx context.Context, e *env, args []string) error {
 	if m.cfg, err = e.resolveOptions(tree.options(e)); err != nil {
 		return err
 	}
-	reads := show == "config" || m.list || m.resolve || m.dry
-	if err := m.cfg.Conflict(); err != nil && !reads {
-		return err
+	if show != "config" && !m.list && !m.resolve && !m.dry {
+		if err := m.cfg.Conflict(); err != nil {
+			return err
+		}
+		ctx = untilSignal(ctx)
 	}
 	m.index, err = modload.Open(m.cfg, paths...)
 	if err != nil && !errors.Is(err, modload.ErrNoTree) {
