@@ -88,7 +88,7 @@ func TestModulesInAStorePath(t *testing.T) {
 			"MODULE_DIR=/nix/store/none kudev modprobe",
 			"env -i /bin/kudev modprobe",
 			"env -i SUDO_USER=someone SUDO_UID=1000 PATH=/usr/bin HOME=/root /bin/modprobe",
-			"cd /mnt && modprobe",
+			"cd /mnt && /bin/modprobe", // by its path: busybox's shell has one of its own
 		} {
 			g.Sh(how + " -v dummy | grep -F " + tree + " && [ -d /sys/module/dummy ] && " + how + " -r dummy && [ ! -d /sys/module/dummy ]")
 		}
@@ -136,7 +136,7 @@ func TestModulesInAStorePath(t *testing.T) {
 		if now := g.Sh("cat /proc/sys/kernel/modprobe"); now == before {
 			t.Errorf("kernel.modprobe is %s already", now)
 		}
-		g.Sh("modprobe -r overlay 2>/dev/null; mount -t overlay overlay -o lowerdir=/tmp/o/a:/tmp/o/b /tmp/o/m && umount /tmp/o/m") // by the dead one's record
+		g.Sh("/bin/modprobe -r overlay && [ ! -d /sys/module/overlay ] && mount -t overlay overlay -o lowerdir=/tmp/o/a:/tmp/o/b /tmp/o/m && umount /tmp/o/m") // by the dead one's record
 		next := g.Spawn(vm.Command{Args: []string{"kudev", "daemon", "--ready-fd", "3"}, Ready: true})
 		if _, err := next.Ready(t.Context()); err != nil {
 			t.Fatal(err)
