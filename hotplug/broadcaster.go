@@ -40,8 +40,11 @@ func (b *Broadcaster) Send(properties []Pair) error {
 	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (UdevGroup - 1)}
 	var sent error
 	err := b.raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendto(int(fd), frame, unix.MSG_DONTWAIT, to)
-		return sent != unix.EAGAIN && sent != unix.EINTR
+		for {
+			if sent = unix.Sendto(int(fd), frame, unix.MSG_DONTWAIT, to); sent != unix.EINTR {
+				return sent != unix.EAGAIN
+			}
+		}
 	})
 	if err = errors.Join(err, sent); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
 		return fmt.Errorf("broadcast: %w", err)

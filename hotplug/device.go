@@ -142,8 +142,14 @@ func (d *Device) Driver() string {
 // Devtype is the kind of device within its subsystem: disk, partition, usb_interface…; "" for none.
 func (d *Device) Devtype() string { return d.value("DEVTYPE") }
 
-// Devname is the kernel's name of the node below /dev, without /dev/ in front; "" for none.
-func (d *Device) Devname() string { return strings.TrimPrefix(d.value("DEVNAME"), "/dev/") }
+// Devname is the kernel's name of the node below /dev, without /dev/ in front; "" for none, and for one that would lead
+// out of /dev.
+func (d *Device) Devname() string {
+	if name := strings.TrimPrefix(d.value("DEVNAME"), "/dev/"); validLink(name) {
+		return name
+	}
+	return ""
+}
 
 // Devnum returns the device number, and whether the device has one.
 func (d *Device) Devnum() (Devnum, bool) { return parseDevnum(d.value("MAJOR"), d.value("MINOR")) }

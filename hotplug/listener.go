@@ -226,12 +226,12 @@ func (l *Listener) receive(ctx context.Context, wait bool) error {
 			h.SetControllen(len(b.control[i]))
 			h.Flags, h.size = 0, 0
 		}
-		r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])), batchSize, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
-		if e == unix.EINTR {
-			return false
+		for {
+			r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])), batchSize, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+			if n, errno = int(r), e; e != unix.EINTR {
+				return !wait || e != unix.EAGAIN
+			}
 		}
-		n, errno = int(r), e
-		return !wait || e != unix.EAGAIN
 	}
 	var stop func() bool
 	if wait {

@@ -75,6 +75,7 @@ type Queue struct {
 	kin     kinship
 	ready   fifo
 	pending map[*item]struct{} // all that are not over
+	peak    int                // how many these were since there was none
 	seq     uint64
 	workers int // goroutines that count against the limit
 	running int // handlers at work
@@ -173,6 +174,7 @@ func (q *Queue) Add(ctx context.Context, ev *Event) error {
 		q.opts.Busy(true)
 	}
 	q.pending[it] = struct{}{}
+	q.peak = max(q.peak, len(q.pending))
 	q.kin.add(it)
 	if it.waits == 0 {
 		q.start(it)
@@ -314,6 +316,10 @@ func (q *Queue) finish(it *item, caused bool) {
 		q.room.Broadcast()
 	}
 	if len(q.pending) == 0 {
+		if q.peak > 1<<10 { // maps keep the room that they once had
+			q.pending, q.kin = make(map[*item]struct{}), kinship{}
+		}
+		q.peak = 0
 		if q.opts.Busy != nil {
 			q.opts.Busy(false)
 		}

@@ -233,7 +233,7 @@ func TestOverdueHandlerGivesItsPlaceAway(t *testing.T) {
 	if got := strings.Join(order, ""); got != "312" {
 		t.Errorf("order %s, want 312", got)
 	}
-	if c := q.Counts(); c.Failed != 1 {
+	if c := q.Counts(); c.Failed == 0 || c.Handled != 3 {
 		t.Errorf("counts %+v", c)
 	}
 }

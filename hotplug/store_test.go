@@ -268,6 +268,22 @@ func TestNodeOfAnotherDeviceIsLeftAlone(t *testing.T) {
 	}
 }
 
+func TestHostileNodeNameIsNone(t *testing.T) {
+	roots := hotplugtest.Tree(t, "/devices/x subsystem=test dev=5:5\n\tuevent DEVNAME=../../precious\n")
+	precious := filepath.Join(filepath.Dir(roots.Dev), "precious")
+	must(t, os.WriteFile(precious, nil, 0o600))
+	mode := fs.FileMode(0o666)
+	ev := hotplugtest.Event(t, roots, "add", "/devices/x")
+	_, err := store(t, roots).Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Node: hotplug.NodeResult{Mode: &mode}, Links: []string{"link"}})
+	must(t, err)
+	if info, _ := os.Stat(precious); info.Mode() != 0o600 {
+		t.Errorf("mode is %v", info.Mode())
+	}
+	if names, _ := os.ReadDir(roots.Dev); len(names) != 0 {
+		t.Errorf("made %v", names)
+	}
+}
+
 func TestModeWithoutARule(t *testing.T) {
 	gid := uint32(os.Getgid())
 	for _, c := range []struct {
