@@ -44,11 +44,6 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	e.Applied = now()
 	unlock() // RUN may have to open the disk for itself
 	unlock = func() {}
-	if d.nodes != nil && res.Watch && ev.Action() != "remove" {
-		if err := d.nodes.Begin(dev); err != nil {
-			errs = append(errs, err)
-		}
-	}
 	if d.later.now() && late(ev) && loadsModules(res.Run) {
 		err := d.finish(h, ev, dev, applied, errs, false)
 		rest := func() { d.handleLater(h, ev, dev, res, applied) }
@@ -58,6 +53,11 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		return h.caused, err
 	}
 	errs = append(errs, d.runAll(ctx, h, ev, dev, &res, applied))
+	if d.nodes != nil && res.Watch && ev.Action() != "remove" { // whatever RUN did to the node, or how it ended
+		if err := d.nodes.Begin(dev); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	return h.caused || res.Name != "", d.finish(h, ev, dev, applied, errs, true)
 }
 
