@@ -97,7 +97,7 @@ type demonstration struct {
 func (d *demonstration) coldplug(ctx context.Context) error {
 	d.story.heading("PID 1 starts kudev daemon, waits for its readiness, and then for kudev coldplug")
 	var err error
-	d.daemon, err = d.guest.Start(vm.Command{Args: []string{"kudev", "daemon", "--ready-fd", "3"}, Ready: true, Stderr: os.Stderr})
+	d.daemon, err = d.guest.Start(vm.Command{Args: []string{"kudev", "daemon", "--ready-fd", "3"}, Ready: true, Stderr: daemonLog{d.story}})
 	if err != nil {
 		return err
 	}

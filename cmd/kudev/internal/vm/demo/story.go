@@ -25,11 +25,12 @@ type story struct {
 	mu      sync.Mutex
 	partial []byte
 	events  []daemon.Entry
-	seen    chan struct{} // holds something when an event has come since it was last read
+	loaded  map[string]bool // modules that were shown
+	seen    chan struct{}   // holds something when an event has come since it was last read
 }
 
 func newStory(out io.Writer, colour bool, width int) *story {
-	return &story{out: out, paint: paint(colour), width: width, seen: make(chan struct{}, 1)}
+	return &story{out: out, paint: paint(colour), width: width, seen: make(chan struct{}, 1), loaded: map[string]bool{}}
 }
 
 // Write takes the journal as it comes over the line: JSON, one event a line.
@@ -88,7 +89,7 @@ func (s *story) tell(e daemon.Entry) {
 		fmt.Fprintln(s.out, cut(s.paint.dim("%9.3f", e.Finished.Duration().Seconds())+" "+s.paint.yellow("%s", e.Note), s.width))
 		return
 	}
-	loads := newModules(e)
+	loads := s.newModules(e)
 	if len(loads) == 0 && len(e.Links) == 0 && len(e.Unlinked) == 0 && e.Name == "" && e.Error == "" {
 		return
 	}
@@ -140,11 +141,13 @@ func dullness(link string) int {
 	return 1
 }
 
-// newModules returns the modules that this event put into the kernel, or failed to.
-func newModules(e daemon.Entry) []daemon.Module {
+// newModules returns the modules that this event put into the kernel, or failed to. Events that asked for the same one share its
+// load: the first that ends shows it.
+func (s *story) newModules(e daemon.Entry) []daemon.Module {
 	var list []daemon.Module
 	for _, m := range e.Modules {
-		if m.State == "loaded" || m.Error != "" {
+		if m.State == "loaded" && !s.loaded[m.Name] || m.Error != "" {
+			s.loaded[m.Name] = true
 			list = append(list, m)
 		}
 	}
@@ -179,6 +182,25 @@ func (s *story) module(m daemon.Module) string {
 		return s.paint.green("%s", m.Name) + s.paint.dim(" %dms", m.Took.Duration().Milliseconds())
 	}
 	return s.paint.green("%s", m.Name)
+}
+
+// daemonLog is where the daemon's own words go: what is worth a warning is shown, since it would reach the system's log.
+type daemonLog struct{ *story }
+
+func (l daemonLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(string(p)) {
+		line = strings.TrimSuffix(line, "\n")
+		if level, text, ok := strings.Cut(line, ">"); ok && len(level) == 2 && level[0] == '<' {
+			if level[1] > '4' {
+				continue
+			}
+			line = text
+		}
+		fmt.Fprintln(l.out, cut("          "+l.paint.yellow("kudev daemon: %s", line), l.width))
+	}
+	return len(p), nil
 }
 
 // heading prints a line that begins a part of the demonstration.
