@@ -146,7 +146,7 @@ func dullness(link string) int {
 func (s *story) newModules(e daemon.Entry) []daemon.Module {
 	var list []daemon.Module
 	for _, m := range e.Modules {
-		if m.State == "loaded" && !s.loaded[m.Name] || m.Error != "" {
+		if m.State == "loaded" && !s.loaded[m.Name] || m.State == "failed" || m.State == "forbidden" {
 			s.loaded[m.Name] = true
 			list = append(list, m)
 		}

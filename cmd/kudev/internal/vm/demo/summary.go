@@ -52,7 +52,7 @@ func summary(w io.Writer, p paint, entries []daemon.Entry, f figures) {
 	row("matched nothing", "%d modaliases", len(nothing))
 	t.Flush()
 	for _, e := range nothing {
-		fmt.Fprintf(w, "     %s\n", p.dim("%-12s %-20s %s", e.Subsystem, path.Base(e.Devpath), cut(e.Modalias, 70)))
+		fmt.Fprintf(w, "     %s\n", p.dim("%-12s %-20s %s", e.Subsystem, path.Base(e.Devpath), cut(strings.TrimSpace(e.Modalias), 70)))
 	}
 }
 
