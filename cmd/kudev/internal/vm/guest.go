@@ -241,8 +241,10 @@ func (g *Guest) Console() string { return withoutEscapes(g.console.String()) }
 // Why returns what explains a failure, for the end of its message: QEMU's own words and the console's last lines.
 func (g *Guest) Why() string {
 	var b strings.Builder
-	if s := strings.TrimSpace(g.stderr.String()); s != "" {
-		fmt.Fprintf(&b, "\nQEMU: %s", s)
+	for line := range strings.Lines(g.stderr.String()) {
+		if !strings.Contains(line, "has no peer") { // a network card without a cable is what we want
+			fmt.Fprintf(&b, "\nQEMU: %s", strings.TrimSpace(line))
+		}
 	}
 	if s := strings.TrimSpace(g.Console()); s != "" {
 		fmt.Fprintf(&b, "\nthe guest's console:\n%s", s)
