@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // depmodFile is one index file, or two that are made from the same lines. text and binary are "" where there is none.
@@ -133,6 +134,7 @@ func (d *depmod) write(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	lockTree(int(dir.Fd()), unix.LOCK_EX)
 	for _, name := range names {
 		if err := os.Rename(filepath.Join(d.OutDir, name+suffix), filepath.Join(d.OutDir, name)); err != nil {
 			return err

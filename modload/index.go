@@ -121,6 +121,7 @@ func (x *Index) match(alias string, yield func(Match) bool) {
 		alias = unsafe.String(unsafe.SliceData(b), len(b))
 	}
 	x.matchNormal(alias, found&colon == 0, yield)
+	runtime.KeepAlive(x.tree) // and with it the mapped files
 }
 
 // What is to be known of an alias before it is looked up.
@@ -146,7 +147,6 @@ func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {
 		return
 	}
 	t := x.tree
-	defer runtime.KeepAlive(t) // and with it the mapped files
 	if plain {
 		if name, ok := t.dep.key(alias); ok {
 			yield(Match{name, ViaName, x, 0})
@@ -190,7 +190,7 @@ func (x *Index) search(f *indexFile, via Via, alias string, yield func(Match) bo
 			continue
 		}
 		for _, h := range w.hits() {
-			name, err := tr.module(h.offset, &x.tree.names)
+			name, err := tr.module(h.offset)
 			if err != nil {
 				f.replace(tr, err)
 				return false

@@ -175,16 +175,14 @@ func (l *Loader) Load(ctx context.Context, r Request) ([]Outcome, error) {
 		return nil, fmt.Errorf("load %s: bracket without its partner", r.Name)
 	}
 	found := slices.Collect(index.Match(alias))
+	if lib, ok := l.source.(refresher); ok && !complete(index, found) { // perhaps what is missing came a moment ago
+		if index, err = lib.Refresh(); err != nil {
+			return nil, fmt.Errorf("load %s: %w", r.Name, err)
+		}
+		found = slices.Collect(index.Match(alias))
+	}
 	if len(found) == 0 {
-		if lib, ok := l.source.(refresher); ok { // perhaps it came a moment ago
-			if index, err = lib.Refresh(); err != nil {
-				return nil, fmt.Errorf("load %s: %w", r.Name, err)
-			}
-			found = slices.Collect(index.Match(alias))
-		}
-		if len(found) == 0 {
-			return nil, &NotFoundError{Name: r.Name, Dir: index.Dir()}
-		}
+		return nil, &NotFoundError{Name: r.Name, Dir: index.Dir()}
 	}
 	var outcomes []Outcome
 	found = slices.DeleteFunc(found, func(m Match) bool {
@@ -213,6 +211,18 @@ func (l *Loader) Load(ctx context.Context, r Request) ([]Outcome, error) {
 		return outcomes, ctx.Err()
 	}
 	return outcomes, fmt.Errorf("load %s: %w", r.Name, joined(errs))
+}
+
+// complete says whether a look-up has found something, and all of it is there.
+func complete(x *Index, found []Match) bool {
+	for _, m := range found {
+		if m.Via == ViaAlias || m.Via == ViaSymbol {
+			if _, ok := x.Lookup(m.Module); !ok {
+				return false
+			}
+		}
+	}
+	return len(found) > 0
 }
 
 // joined is several errors in one sentence.

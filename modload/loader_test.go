@@ -47,6 +47,15 @@ func newFixture(t testing.TB, lines ...string) *fixture {
 			t.Fatal(err)
 		}
 	}
+	var order strings.Builder
+	for _, line := range lines {
+		file, _, _ := strings.Cut(line, ":")
+		name, _, _ := strings.Cut(file, ".")
+		order.WriteString("kernel/" + name + ".ko\n")
+	}
+	if err := os.WriteFile(filepath.Join(f.dir, "modules.order"), []byte(order.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := Depmod(t.Context(), DepmodOptions{Dir: f.dir}); err != nil {
 		t.Fatal(err)
 	}

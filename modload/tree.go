@@ -13,7 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unsafe"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,8 +24,6 @@ type tree struct {
 
 	dep, alias, symbols, builtin, builtinAlias indexFile
 	texts                                      map[string]string // of files that are not there
-
-	names interner
 
 	mu       sync.Mutex
 	problems []Problem
@@ -50,6 +48,7 @@ func openTree(dir string) (*tree, error) {
 		return t, fmt.Errorf("open %s: %w", dir, err)
 	}
 	defer unix.Close(fd)
+	lockTree(fd, unix.LOCK_SH)
 	var maps [][]byte
 	missing := 0
 	for _, f := range t.files() {
@@ -65,6 +64,8 @@ func openTree(dir string) (*tree, error) {
 		}
 		if data != nil {
 			maps = append(maps, data)
+		} else if f == &t.builtin || f == &t.builtinAlias {
+			continue // depmod leaves it empty where there is no list of what is built in
 		}
 		tr, err := newTrie(filepath.Join(dir, f.name+".bin"), data)
 		if err != nil {
@@ -90,6 +91,18 @@ func openTree(dir string) (*tree, error) {
 		}
 	}
 	return t, nil
+}
+
+// lockTree locks a tree's directory while its indexes are opened together or, by depmod, are put in place together: so nobody gets some of
+// one generation and some of another. It waits no longer than a fifth of a second: anybody who may read the directory can hold its lock.
+// kmod's depmod knows no lock; what it does meanwhile is found out afterwards, by a [Library].
+func lockTree(dir, how int) {
+	for range 200 {
+		if unix.Flock(dir, how|unix.LOCK_NB) != unix.EWOULDBLOCK {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // files are the tree's indexes, and how each is made of text.
@@ -226,11 +239,14 @@ func (f *indexFile) patternOf(at uint32, or string) string {
 
 // key returns the key in memory of its own, when it is there.
 func (f *indexFile) key(name string) (string, bool) {
-	_, _, ok := f.exact(name)
+	tr, at, ok := f.exact(name)
 	if !ok {
 		return "", false
 	}
-	return f.tree.names.get(unsafe.Slice(unsafe.StringData(name), len(name))), true
+	if s, ok := tr.names.get(at); ok {
+		return s, true
+	}
+	return tr.names.put(at, strings.Clone(name)), true
 }
 
 // value returns the first value of a key.

@@ -27,6 +27,7 @@ type trie struct {
 	files bool   // data is a file's own memory, which goes when somebody truncates the file
 	data  []byte
 	root  uint32
+	names interner
 }
 
 const (
@@ -211,16 +212,15 @@ func (t *trie) value(at uint32) (_ []byte, err error) {
 }
 
 // module is the string at an offset, in memory that outlives the file's.
-func (t *trie) module(at uint32, names *interner) (_ string, err error) {
-	if t.files {
-		defer t.guard(debug.SetPanicOnFault(true), &err)
+func (t *trie) module(at uint32) (string, error) {
+	if s, ok := t.names.get(at); ok {
+		return s, nil
 	}
-	if int(at) < len(t.data) {
-		if n := bytes.IndexByte(t.data[at:], 0); n >= 0 {
-			return names.get(t.data[at : int(at)+n]), nil
-		}
+	b, err := t.value(at)
+	if err != nil {
+		return "", err
 	}
-	return "", t.damaged(at, "a value has no end")
+	return t.names.put(at, string(b)), nil
 }
 
 // all calls f for every key and each of its values, keys in byte order. The strings are good for the call only.
@@ -342,8 +342,8 @@ type walk struct {
 	steps     int
 	moreStars []uint32
 	moreHits  []hit // all the hits, when they are too many for the array
-	starBuf   [40]uint32
-	hitBuf    [16]hit
+	starBuf   [24]uint32
+	hitBuf    [8]hit
 }
 
 // hits are what the last search has found.
@@ -367,12 +367,13 @@ const (
 	setEndless
 	valuesEnd
 	valueEndless
+	notASCII
 )
 
 func (f fault) String() string {
 	return [...]string{"nothing", "a prefix has no end", "nodes go round in a circle", "the file ends", "the table of children is damaged",
 		"more stars than a look-up can pass", "a set of characters has no end", "the file ends within a list of values",
-		"a value has no end"}[f]
+		"a value has no end", "a key's byte is not ASCII"}[f]
 }
 
 func (w *walk) fail(at uint32, what fault) {
@@ -413,6 +414,9 @@ func (w *walk) node(ref, p uint32, k int) {
 				case c == '[':
 					w.set(ref, p, k)
 					return
+				case c >= 0x80:
+					w.fail(p-1, notASCII)
+					return
 				case c != '?' || k == len(key):
 					return
 				}
@@ -428,7 +432,7 @@ func (w *walk) node(ref, p uint32, k int) {
 			first, last := data[p], data[p+1]
 			table := p + 2
 			p = table + 4*(uint32(last)-uint32(first)+1)
-			if last < first || int(p) > len(data) {
+			if last < first || last >= 0x80 || int(p) > len(data) {
 				w.fail(table-2, badTable)
 				return
 			}
@@ -838,38 +842,45 @@ func foundBefore(key, a, b string) bool {
 	}
 }
 
-// An interner keeps strings by their text, so that names outlive the files that they were found in. It only grows, by no more than there
-// are modules in a tree; it is read without a lock.
+// An interner keeps strings by their offset in a file, so that names outlive the file. It only grows, by no more than the file holds; it is
+// read without a lock.
 type interner struct {
-	slots atomic.Pointer[[4096]atomic.Pointer[interned]] // made when first needed
+	slots atomic.Pointer[[8192]atomic.Pointer[interned]] // made when first needed
 }
 
 type interned struct {
-	text string
-	next *interned
+	offset uint32
+	text   string
+	next   *interned
 }
 
-func (in *interner) get(text []byte) string {
+func slotOf(offset uint32) uint32 { return offset * 0x9E3779B1 >> (32 - 13) }
+
+func (in *interner) get(offset uint32) (string, bool) {
 	slots := in.slots.Load()
 	if slots == nil {
-		in.slots.CompareAndSwap(nil, new([4096]atomic.Pointer[interned]))
-		slots = in.slots.Load()
+		return "", false
 	}
-	hash := uint32(len(text))
-	for _, c := range text {
-		hash = (hash ^ uint32(c)) * 0x01000193
+	for e := slots[slotOf(offset)].Load(); e != nil; e = e.next {
+		if e.offset == offset {
+			return e.text, true
+		}
 	}
-	slot := &slots[(hash^hash>>15)&4095]
+	return "", false
+}
+
+func (in *interner) put(offset uint32, text string) string {
+	if in.slots.Load() == nil {
+		in.slots.CompareAndSwap(nil, new([8192]atomic.Pointer[interned]))
+	}
+	slot := &in.slots.Load()[slotOf(offset)]
 	for {
 		head := slot.Load()
-		for e := head; e != nil; e = e.next {
-			if e.text == string(text) {
-				return e.text
-			}
+		if s, ok := in.get(offset); ok {
+			return s
 		}
-		e := &interned{string(text), head}
-		if slot.CompareAndSwap(head, e) {
-			return e.text
+		if slot.CompareAndSwap(head, &interned{offset, text, head}) {
+			return text
 		}
 	}
 }

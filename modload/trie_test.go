@@ -36,7 +36,7 @@ func searchAll(t testing.TB, tr *trie, key string) []string {
 	}
 	var out []string
 	for _, h := range w.hits() {
-		s, err := tr.module(h.offset, new(interner))
+		s, err := tr.module(h.offset)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func FuzzTrie(f *testing.F) {
 		w := walk{data: tr.data, key: []byte(key)}
 		_ = tr.search(&w)
 		for _, h := range w.hits() {
-			_, _ = tr.module(h.offset, new(interner))
+			_, _ = tr.module(h.offset)
 		}
 		_, _, _ = tr.lookup(key)
 		_ = tr.all(func(string, uint32, string) bool { return true })
