@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/rules/builtin"
 )
 
 // Evaluate runs the rules for one event and returns what they decided. dev is the event's device. Effects that rules
@@ -89,6 +90,7 @@ type state struct {
 	onceRan   [4]bool
 	onceOK    [4]bool
 	escape    escapeMode
+	call      builtin.Call // of the builtin that runs
 	buf       []byte
 
 	res        hotplug.Result
@@ -105,7 +107,10 @@ type state struct {
 }
 
 func newState(p *Program) *state {
-	return &state{p: p, slots: make([]int32, len(p.slots)), kind: eventKind{kernels: make([]uint64, p.kernels.words)}}
+	s := &state{p: p, slots: make([]int32, len(p.slots)), kind: eventKind{kernels: make([]uint64, p.kernels.words)}}
+	s.call.Get = func(key string) (string, bool) { return s.get(key, -1) }
+	s.call.Set = func(key, value string) { s.set(key, -1, value) }
+	return s
 }
 
 func (s *state) begin(ctx context.Context, ev *hotplug.Event, dev *hotplug.Device, host Host, trace *Trace) {
@@ -156,6 +161,7 @@ func (s *state) end() {
 	*s = state{
 		p: s.p, slots: s.slots, kind: eventKind{kernels: s.kind.kernels}, key: s.key[:0], buf: s.buf[:0],
 		props: s.props[:0], links: s.links[:0], tags: s.tags[:0], run: s.run[:0],
+		call: builtin.Call{Get: s.call.Get, Set: s.call.Set},
 	}
 	if cap(s.buf) > 4*lineSize {
 		s.buf = nil

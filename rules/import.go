@@ -5,8 +5,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
-
-	"github.com/kudev/kudev/rules/builtin"
 )
 
 // importInto runs an IMPORT and says whether it found anything to import.
@@ -115,21 +113,21 @@ func (s *state) importBuiltin(t *token) bool {
 		s.onceRan[t.once] = true
 		s.onceOK[t.once] = true
 	}
-	line, ok := s.expand(&t.text, lineSize, false)
-	if !ok {
-		return failed(t)
+	args := t.words
+	if args == nil {
+		line, ok := s.expand(&t.text, lineSize, false)
+		if !ok {
+			return failed(t)
+		}
+		args = splitWords(line)
 	}
-	args := splitWords(line)
 	if len(args) == 0 {
 		return false
 	}
-	call := &builtin.Call{
-		Event: s.ev, Device: s.dev, Args: args[1:], Log: s.host.Log(),
-		Get: func(key string) (string, bool) { return s.get(key, -1) },
-		Set: func(key, value string) { s.set(key, -1, value) },
-	}
+	call := &s.call
+	call.Event, call.Device, call.Args, call.Log = s.ev, s.dev, args[1:], s.host.Log()
 	if err := s.host.Builtin(s.ctx, args[0], call); err != nil {
-		s.say(slog.LevelDebug, "builtin failed", "builtin", line, "error", err)
+		s.say(slog.LevelDebug, "builtin failed", "builtin", args, "error", err)
 		if t.once >= 0 {
 			s.onceOK[t.once] = false
 		}

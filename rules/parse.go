@@ -29,6 +29,7 @@ type Rule struct {
 	// Label is the LABEL of the line, Goto the label that it jumps to; "" for none.
 	Label, Goto string
 
+	name   string // file:line
 	tokens []token
 	target int // the index in its file of the rule to jump to, -1 for none
 	uses   lineUse
@@ -36,7 +37,7 @@ type Rule struct {
 }
 
 // String returns file:line, as udev names a rule.
-func (r *Rule) String() string { return r.File + ":" + strconv.Itoa(r.Last) }
+func (r *Rule) String() string { return r.name }
 
 // lineUse says what a line does, so that one with nothing to do for an event is left out before anything is matched.
 type lineUse uint8
@@ -61,6 +62,7 @@ type token struct {
 	match  pattern  // of value, for the keys that compare
 	number int64    // an id, a mode, a priority, the bits of TEST{…}; -1 for an id that nobody has
 	slot   int32    // of ENV's key: see Program.slots
+	words  []string // of a builtin's line without substitutions
 	once   int8     // which once-per-event builtin this is, -1 for none
 	source string   // as written
 	offset int      // in the line
@@ -122,6 +124,7 @@ func badAttr(key string) string { return "Invalid attribute for " + key + "." }
 func (p *parser) line(l logicalLine) {
 	first, _ := l.position(0)
 	p.rule = &Rule{File: p.file.Name, Line: first, Last: l.last, Text: l.text, target: -1, source: l}
+	p.rule.name = p.file.Name + ":" + strconv.Itoa(l.last)
 	for offset := 0; ; {
 		if p.careful && offset < len(l.text) {
 			p.separators(offset)
@@ -392,6 +395,9 @@ func (p *parser) finish(raw rawToken, t token) error {
 			p.say(Error, raw.valueAt+bad.offset, fmt.Sprintf(`Invalid value "%s" for %s (char %d: %s), ignoring.`, t.value, raw.key, bad.udevAt+1, bad.udev),
 				"%s: %s", raw.key, bad.why)
 		}
+	}
+	if t.kind == importBuiltin && t.text.plain && len(t.text.text) < lineSize {
+		t.words = splitWords(t.text.text)
 	}
 	if keys[raw.key].attr == attrFormat {
 		var bad *badTemplate
