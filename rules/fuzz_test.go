@@ -33,7 +33,7 @@ func FuzzRules(f *testing.F) {
 	roots := hotplug.Roots{Sys: "/nonexistent/sys", Dev: "/nonexistent/dev", Run: "/nonexistent/run"}
 	f.Fuzz(func(t *testing.T, text []byte, action, subsystem, name string) {
 		if action == "" || name == "" || strings.ContainsAny(action+subsystem+name, "\x00@=/") || name == "." || name == ".." {
-			t.Skip()
+			return
 		}
 		file, problems := ParseFile("fuzz.rules", text)
 		lines := 1 + strings.Count(string(text), "\n") + strings.Count(string(text), "\r") + strings.Count(string(text), "\x00")
@@ -85,7 +85,7 @@ func FuzzGlob(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pattern, s string) {
 		if len(pattern) > 12 || len(s) > 12 {
-			t.Skip()
+			return
 		}
 		if got, want := glob(pattern, s, false), slowGlob(pattern, s); got != want {
 			t.Errorf("glob(%q, %q) = %v", pattern, s, got)
