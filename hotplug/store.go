@@ -92,10 +92,15 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 	}
 	errs = append(errs, s.roots.applyNode(dev, res.Node, ev.Action(), s.opts.MakeNodes))
 
-	rec := &Record{
-		Priority: res.Priority, Initialized: old.Initialized, Version: 1,
-		CurrentTags: slices.Clone(res.Tags), Tags: merged(old.Tags, res.Tags),
+	rec := &Record{Priority: res.Priority, Initialized: old.Initialized, Version: 1}
+	for _, tag := range res.Tags {
+		if validTag(tag) {
+			rec.CurrentTags = append(rec.CurrentTags, tag)
+		} else {
+			errs = append(errs, fmt.Errorf("tag %q: is no name", tag))
+		}
 	}
+	rec.Tags = merged(old.Tags, rec.CurrentTags)
 	if rec.Initialized == 0 {
 		rec.Initialized = monotonic()
 	}
@@ -108,7 +113,13 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 		rec.Properties = append(rec.Properties, Property{"ID_RENAMING", "1", true})
 	}
 	if num, ok := dev.Devnum(); ok && dev.Devname() != "" {
-		rec.Links = res.Links
+		for _, name := range res.Links {
+			if validLink(name) {
+				rec.Links = append(rec.Links, name)
+			} else {
+				errs = append(errs, fmt.Errorf("link %q: is no name below /dev", name))
+			}
+		}
 		errs = append(errs, s.applyLinks(dev, num, old, rec, applied))
 	} else {
 		rec.Priority = 0
@@ -231,11 +242,7 @@ func (s *Store) writeTags(dev *Device, rec *Record) error {
 	defer run.Close()
 	var errs []error
 	for _, tag := range rec.Tags {
-		if !validTag(tag) {
-			errs = append(errs, fmt.Errorf("tag %q: is no name", tag))
-			continue
-		}
-		if there(tag) {
+		if !validTag(tag) || there(tag) {
 			continue
 		}
 		if err := writeFile(run, "udev/tags/"+tag+"/"+id, nil, 0o444); err != nil {

@@ -249,6 +249,9 @@ func TestHostileNamesStayWithinTheRoots(t *testing.T) {
 	if target(t, roots.Dev+"/good") != "sda" {
 		t.Error("one bad name kept the others from being made")
 	}
+	if record := read(t, roots.Run+"/udev/data/b8:0"); strings.Contains(record, "..") || !strings.Contains(record, "S:good\n") {
+		t.Errorf("record\n%s", record)
+	}
 }
 
 func TestNodeOfAnotherDeviceIsLeftAlone(t *testing.T) {
