@@ -6,12 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
+	"github.com/kudev/kudev/modload/modloadtest"
 )
 
 // TestMain makes the test binary be kudev and its applets for the scripts.
@@ -46,9 +48,28 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"claim":  scriptClaim,
+			"module": scriptModule,
 			"status": scriptStatus,
 		},
 	})
+}
+
+// scriptModule makes a module's file: module FILE [KEY=VALUE | exports=SYMBOL | needs=SYMBOL]... where the rest are lines of its .modinfo.
+func scriptModule(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: module FILE [KEY=VALUE | exports=SYMBOL | needs=SYMBOL]...")
+	}
+	var m modloadtest.Module
+	for _, a := range args[1:] {
+		if s, ok := strings.CutPrefix(a, "exports="); ok {
+			m.Exports = append(m.Exports, s)
+		} else if s, ok := strings.CutPrefix(a, "needs="); ok {
+			m.Needs = append(m.Needs, s)
+		} else {
+			m.Info = append(m.Info, a)
+		}
+	}
+	ts.Check(modloadtest.WriteModule(ts.MkAbs(args[0]), m))
 }
 
 // scriptClaim lets a daemon live until the script ends, as far as other processes can tell: claim [--module-root DIR...].

@@ -148,3 +148,16 @@ func (l *loads) close() {
 		l.library.Close()
 	}
 }
+
+// boot loads what modules-load.d, /etc/modules and the kernel command line ask for, side by side with what the first events do.
+func (l *loads) boot(ctx context.Context, cfg *modload.Config) {
+	list, problems := modload.BootModules(cfg)
+	for _, p := range problems {
+		l.d.log.Warn(p.Error())
+	}
+	l.loader.LoadBoot(ctx, list, modload.Request{}, func(o modload.BootOutcome) {
+		if o.Err != nil && ctx.Err() == nil {
+			l.d.log.Error(o.Err.Error(), "place", o.Place)
+		}
+	})
+}

@@ -40,6 +40,9 @@ func (d *Daemon) afterStart(before bool) {
 			d.recover(d.ctx, true)
 		})
 	}
+	if !d.opts.Transient && !d.loads.none {
+		d.workers.Go(func() { d.loads.boot(d.ctx, cfg) })
+	}
 	d.workers.Go(func() { d.background(d.ctx) })
 }
 
