@@ -129,26 +129,26 @@ func probeXFS(p *probe, m *magic) bool {
 
 // probeXFSLog looks for a log record's header in the first 256 KiB.
 func probeXFSLog(p *probe, _ *magic) bool {
-	b := p.buf(0, 256<<10)
-	if b == nil {
+	if string(p.buf(0, 4)) == "XFSB" {
 		return false
 	}
-	for at := 0; at < len(b); at += 512 {
-		r := b[at : at+512]
+	found := false
+	p.each(0, 256<<10, 512, func(r []byte) bool {
 		if string(r[:4]) == "XFSB" {
 			return false
 		}
 		if be.Uint32(r) != 0xfeedbabe {
-			continue
+			return true
 		}
 		version, length, format := be.Uint32(r[8:]), be.Uint32(r[12:]), be.Uint32(r[300:])
 		if version == 0 || version&^3 != 0 || length == 0 || length > 1<<31-1 || format < 1 || format > 3 {
-			continue
+			return true
 		}
 		p.uuidAs("LOGUUID", r[304:])
-		return true
-	}
-	return false
+		found = true
+		return false
+	})
+	return found
 }
 
 func probeBtrfs(p *probe, m *magic) bool {
@@ -373,24 +373,24 @@ func probeZFS(p *probe, _ *magic) bool {
 	var version uint64
 	var at int64
 	for _, at = range [...]int64{0, label, end - 2*label, end - label} {
-		if (p.opts.File || p.opts.WholeDisk) && p.covered(at, label) {
-			continue
-		}
-		b := p.buf(at+ring, label-ring)
-		if b == nil {
-			return false
-		}
 		n := 0
-		for i := 0; i < len(b); i += 1024 {
+		if !p.each(at+ring, label-ring, 1024, func(b []byte) bool {
 			switch {
-			case le.Uint64(b[i:]) == 0xbab10c:
-				version = le.Uint64(b[i+8:])
-			case be.Uint64(b[i:]) == 0xbab10c:
-				version = be.Uint64(b[i+8:])
+			case le.Uint64(b) == 0xbab10c:
+				version = le.Uint64(b[8:])
+			case be.Uint64(b) == 0xbab10c:
+				version = be.Uint64(b[8:])
 			default:
-				continue
+				return true
 			}
 			n++
+			return true
+		}) {
+			return false
+		}
+		// What lies in a partition is the partition's.
+		if n > 0 && (p.opts.File || p.opts.WholeDisk) && p.covered(at, label) {
+			continue
 		}
 		if found += n; found >= 4 {
 			break
