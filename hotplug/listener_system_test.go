@@ -326,10 +326,13 @@ func TestUdevadmMonitorReadsOurBroadcast(t *testing.T) {
 			break
 		}
 	}
-	for _, want := range []string{"/devices/virtual/block/x (block)", "ACTION=add", "DEVTYPE=disk", "SEQNUM=77", "TAGS=:seat:other:", "ID_MODEL=a=b c"} {
+	for _, want := range []string{"/devices/virtual/block/x (block)", "ACTION=add", "DEVTYPE=disk", "SEQNUM=77", "ID_MODEL=a=b c", "\nCURRENT_TAGS=:seat:\n"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("udevadm does not show %s:\n%s", want, text.String())
 		}
+	}
+	if s := text.String(); !strings.Contains(s, "\nTAGS=:seat:other:\n") && !strings.Contains(s, "\nTAGS=:other:seat:\n") { // a set, in any order
+		t.Errorf("udevadm does not show both tags:\n%s", s)
 	}
 	if strings.Contains(text.String(), "other (mem)") {
 		t.Errorf("its filter let another subsystem pass:\n%s", text.String())
