@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ type Policy struct {
 	Builtins *builtin.Table
 	Problems []rules.Problem // of the rules; the rest of each file counts
 	Sources  []rules.Source
+	files    string // the state of the rules files before they were read
 }
 
 // PolicyOptions say where a policy is read from.
@@ -44,6 +46,7 @@ func LoadPolicy(o PolicyOptions) *Policy {
 	} else {
 		p.Sources = rules.Sources(rules.Mode(o.Config.Rules()), o.rulesDirs())
 	}
+	p.files = stateOfFiles(p.Sources)
 	set, problems := rules.Parse(p.Sources)
 	program, more := rules.Compile(set, rules.Options{Users: o.Users})
 	p.Program, p.Problems = program, append(problems, more...)
@@ -92,4 +95,21 @@ func (p *Policy) Count() int {
 	n := 0
 	p.Program.Rules(func(*rules.Rule) bool { n++; return true })
 	return n
+}
+
+// stateOfFiles tells one state of the rules files from another.
+func stateOfFiles(sources []rules.Source) string {
+	var b strings.Builder
+	for _, s := range sources {
+		if s.FS != nil {
+			continue
+		}
+		entries, _ := os.ReadDir(s.Dir)
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), ".rules") {
+				fmt.Fprintf(&b, "%s/%s %d %d\n", s.Dir, e.Name(), info.Size(), info.ModTime().UnixNano())
+			}
+		}
+	}
+	return b.String()
 }

@@ -49,10 +49,6 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 		return
 	}
 	n := 0
-	there := make(map[string]bool, len(items))
-	for _, item := range items {
-		there[item.Devpath] = true
-	}
 	send := func(ev *hotplug.Event, err error) {
 		if err != nil {
 			if !errors.Is(err, os.ErrNotExist) {
@@ -65,10 +61,9 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 		d.take(ctx, ev)
 	}
 	for _, devpath := range d.known.paths() {
-		if there[devpath] || inode(roots, devpath) != 0 {
-			continue
+		if inode(roots, devpath) == 0 {
+			send(d.removal(devpath), nil)
 		}
-		send(d.removal(devpath), nil)
 	}
 	for _, item := range items {
 		if ctx.Err() != nil {

@@ -81,6 +81,9 @@ func (d *Daemon) watchFiles(ctx context.Context) {
 	}
 	add()
 	var wait <-chan time.Time
+	if p := d.policy.Load(); stateOfFiles(p.Sources) != p.files { // changed while nobody watched
+		wait = time.After(0)
+	}
 	for {
 		select {
 		case <-ctx.Done():
