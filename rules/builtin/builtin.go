@@ -46,9 +46,9 @@ var ErrUnknown = errors.New("no such builtin")
 type Options struct {
 	// HWDB is the hardware database; nil for none.
 	HWDB *hwdb.File
-	// Links are the .link files; nil for none.
+	// Links are the .link files; nil is the system's own.
 	Links *LinkFiles
-	// Network changes interfaces; nil is the kernel's rtnetlink and ethtool. A dry run hands a NetworkRecorder.
+	// Network changes interfaces; nil is the kernel's rtnetlink and ethtool, and on a dry run a NetworkRecorder.
 	Network Network
 	// CommandLine is the kernel's (net.naming-scheme= and net.ifnames= count).
 	CommandLine string
@@ -58,9 +58,9 @@ type Options struct {
 	Load func(ctx context.Context, alias string) error
 	// Open opens a device's node; nil is [OpenNode].
 	Open OpenFunc
-	// SetACL replaces the access list of a node; nil is the file system's own.
+	// SetACL replaces the access list of a node; nil is the file system's own, and nothing on a dry run.
 	SetACL func(path string, acl []ACLEntry) error
-	// DryRun forbids every effect that does not go through a seam above: key maps and sysfs attributes.
+	// DryRun forbids every effect: modules, key maps, attributes, the door of a drive, and what has a seam above that is nil.
 	DryRun bool
 }
 
@@ -87,9 +87,18 @@ func New(opts Options) *Table {
 	}
 	if opts.Network == nil {
 		opts.Network = kernelNetwork{}
+		if opts.DryRun {
+			opts.Network = NetworkRecorder{}
+		}
 	}
 	if opts.SetACL == nil {
 		opts.SetACL = setACL
+		if opts.DryRun {
+			opts.SetACL = func(string, []ACLEntry) error { return nil }
+		}
+	}
+	if opts.Links == nil {
+		opts.Links = NewLinkFiles(LinkDirs("/"), ReadMachine("/", opts.CommandLine))
 	}
 	t := &Table{opts: opts, naming: namingScheme(opts.CommandLine)}
 	t.entries = map[string]entry{

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -245,6 +246,24 @@ type Machine struct {
 	Architecture        string // as systemd calls it: x86-64, arm64
 	EFI                 bool
 	Credential          func(name string) bool
+}
+
+// ReadMachine reads what can be read below root. The kernel's release and the virtualization are the caller's to add:
+// without them, KernelVersion= and Virtualization= see none.
+func ReadMachine(root, commandLine string) Machine {
+	m := Machine{CommandLine: commandLine}
+	m.Architecture = map[string]string{"amd64": "x86-64", "386": "x86", "arm64": "arm64", "arm": "arm", "riscv64": "riscv64",
+		"ppc64le": "ppc64-le", "s390x": "s390x", "loong64": "loongarch64"}[runtime.GOARCH]
+	m.Hostname, _ = os.Hostname()
+	if b, err := os.ReadFile(filepath.Join(root, "etc/machine-id")); err == nil {
+		if id := strings.TrimSpace(string(b)); len(id) == 32 {
+			m.MachineID = strings.ToLower(id)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "sys/firmware/efi")); err == nil {
+		m.EFI = true
+	}
+	return m
 }
 
 // holds says whether every condition of the file holds on the machine.

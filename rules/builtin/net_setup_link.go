@@ -95,7 +95,7 @@ func (t *Table) netSetupLink(ctx context.Context, call *Call) error {
 	if state.Driver != "" && t.opts.Udev < 257 {
 		call.Set("ID_NET_DRIVER", state.Driver)
 	}
-	if state.Flags&unix.IFF_LOOPBACK != 0 || t.opts.Links == nil {
+	if state.Flags&unix.IFF_LOOPBACK != 0 {
 		return nil
 	}
 	dev := call.Device

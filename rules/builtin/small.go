@@ -36,6 +36,10 @@ func (t *Table) kmod(ctx context.Context, call *Call) error {
 		aliases = []string{alias}
 	}
 	if t.opts.Load == nil {
+		if t.opts.DryRun {
+			call.log("would load", "aliases", aliases)
+			return nil
+		}
 		return errors.New("there is no module loader here")
 	}
 	for _, alias := range aliases {
