@@ -10,6 +10,7 @@ type Result struct {
 	Priority   int        // of the links: the highest gets a contested name
 	Properties []Property // all properties of the event after the rules, in the order in which they first appeared
 	Tags       []string   // the tags of now; the record also keeps those that once were
+	EverTags   []string   // all tags that the record keeps, when that is not its own and Tags: rules took some back. Nil otherwise
 	Run        []Command  // RUN in its order: builtins, then programs
 	Watch      bool       // a close after writing the node makes a change event
 	Persist    bool       // the record outlives the initramfs (OPTIONS+="db_persist")

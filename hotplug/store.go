@@ -101,6 +101,10 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 		}
 	}
 	rec.Tags = merged(old.Tags, rec.CurrentTags)
+	if res.EverTags != nil {
+		rec.Tags = slices.DeleteFunc(slices.Clone(res.EverTags), func(tag string) bool { return !validTag(tag) })
+		errs = append(errs, s.dropTags(dev, old.Tags, rec.Tags))
+	}
 	if rec.Initialized == 0 {
 		rec.Initialized = monotonic()
 	}
@@ -247,6 +251,22 @@ func (s *Store) writeTags(dev *Device, rec *Record) error {
 		}
 		if err := writeFile(run, "udev/tags/"+tag+"/"+id, nil, 0o444); err != nil {
 			errs = append(errs, fmt.Errorf("tag %s: %w", tag, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dropTags removes the files of those old tags that are not among the new ones.
+func (s *Store) dropTags(dev *Device, old, kept []string) error {
+	var errs []error
+	for _, tag := range old {
+		if id := dev.ID(); id != "" && validTag(tag) && !slices.Contains(kept, tag) {
+			run, err := os.OpenRoot(s.roots.RunDir())
+			if err != nil {
+				return err
+			}
+			errs = append(errs, removeFile(run, "udev/tags/"+tag+"/"+id))
+			run.Close()
 		}
 	}
 	return errors.Join(errs...)

@@ -422,3 +422,18 @@ func BenchmarkApply(b *testing.B) {
 		must(b, err)
 	}
 }
+
+func TestTagsThatRulesTookBackAreForgotten(t *testing.T) {
+	roots := disks(t, "sda")
+	s := store(t, roots)
+	apply(t, s, roots, "add", "sda", &hotplug.Result{Tags: []string{"old"}})
+	apply(t, s, roots, "change", "sda", &hotplug.Result{Tags: []string{"mine"}, EverTags: []string{"more", "mine"}})
+	if got, want := withoutTime(read(t, roots.Run+"/udev/data/b8:0")), "G:more\nG:mine\nQ:mine\nV:1\n"; got != want {
+		t.Errorf("record is\n%swant\n%s", got, want)
+	}
+	for tag, want := range map[string]bool{"old": false, "more": true, "mine": true} {
+		if _, err := os.Stat(roots.Run + "/udev/tags/" + tag + "/b8:0"); (err == nil) != want {
+			t.Errorf("tag %s: %v", tag, err)
+		}
+	}
+}

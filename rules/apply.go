@@ -125,12 +125,14 @@ func (s *state) tag(t *token) {
 	s.did("TAG", t.op.String(), tag)
 	if t.op == opAssign {
 		s.tags = s.tags[:0]
+		s.past, s.forgetTags = nil, true
 	}
 	at := slices.Index(s.tags, tag)
 	switch {
 	case t.op == opRemove:
 		if at >= 0 {
 			s.tags = slices.Delete(s.tags, at, at+1)
+			s.past = append(s.past, tag)
 		}
 	case tag == "" || strings.ContainsAny(tag, ": /") || tag == "." || tag == "..":
 		s.say(slog.LevelWarn, "not a name for a tag, ignored", "tag", tag)

@@ -96,6 +96,8 @@ type state struct {
 	res        hotplug.Result
 	links      []string
 	tags       []string
+	past       []string // tags that this event had, and a TAG-= took away
+	forgetTags bool     // a TAG= dropped those of earlier events
 	run        []hotplug.Command
 	ownerFinal bool
 	groupFinal bool
@@ -239,14 +241,19 @@ func (s *state) get(key string, slot int32) (string, bool) {
 
 // allTags are the tags of now and those that the device once had.
 func (s *state) allTags() []string {
-	rec := s.dbRecord()
-	if rec == nil {
+	var all []string
+	if rec := s.dbRecord(); rec != nil && !s.forgetTags {
+		all = rec.Tags
+	}
+	if len(all) == 0 && len(s.past) == 0 {
 		return s.tags
 	}
-	all := slices.Clone(rec.Tags)
-	for _, tag := range s.tags {
-		if !slices.Contains(all, tag) {
-			all = append(all, tag)
+	all = slices.Clone(all)
+	for _, list := range [...][]string{s.past, s.tags} {
+		for _, tag := range list {
+			if !slices.Contains(all, tag) {
+				all = append(all, tag)
+			}
 		}
 	}
 	return all
@@ -368,6 +375,9 @@ func (s *state) result() hotplug.Result {
 	}
 	res.Links = append([]string(nil), s.links...)
 	res.Tags = append([]string(nil), s.tags...)
+	if s.forgetTags || len(s.past) > 0 {
+		res.EverTags = append([]string{}, s.allTags()...)
+	}
 	res.Run = append([]hotplug.Command(nil), s.run...)
 	return res
 }

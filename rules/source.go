@@ -64,7 +64,7 @@ const (
 // Sources returns what to parse in a mode, the highest first. A mode that is not known counts as Auto.
 //
 // With EmbeddedOnly a distribution's own set in the directories is left out: what lies in /etc and /run still counts,
-// since the administrator put it there, and so does all else that is not below /usr/lib or /lib.
+// since the administrator put it there, and so does what lies in /usr/local; …/lib/udev/rules.d is the distribution's.
 func Sources(mode Mode, dirs []string) []Source {
 	switch mode {
 	case DirectoriesOnly:
@@ -72,7 +72,7 @@ func Sources(mode Mode, dirs []string) []Source {
 	case EmbeddedOnly:
 		var own []string
 		for _, dir := range dirs {
-			if !strings.HasPrefix(dir, "/usr/lib/") && !strings.HasPrefix(dir, "/lib/") {
+			if !strings.HasSuffix(dir, "/lib/udev/rules.d") || strings.HasSuffix(dir, "/local/lib/udev/rules.d") {
 				own = append(own, dir)
 			}
 		}
