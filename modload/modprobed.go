@@ -1,7 +1,6 @@
 package modload
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -93,33 +92,19 @@ func policyFiles(tree string, paths []string) (files []policyFile, problems []Pr
 // A backslash before a newline joins lines, before anything else it is dropped; # begins a comment in the first column only.
 func parseModprobe(file string, data []byte) (lines []Line, problems []Problem) {
 	number := 0
-	var buf []byte
-	for len(data) > 0 {
-		buf = buf[:0]
+	lines = make([]Line, 0, strings.Count(string(data), "\n")+1)
+	for rest := string(data); rest != ""; {
+		var text string
 		number++
-		for len(data) > 0 && data[0] != '\n' {
-			if data[0] == '\\' {
-				data = data[1:]
-				if len(data) == 0 {
-					break
-				}
-				if data[0] == '\n' {
-					number++
-					data = data[1:]
-					continue
-				}
-			}
-			n := 1 + bytes.IndexAny(data[1:], "\\\n")
-			if n == 0 {
-				n = len(data)
-			}
-			buf = append(buf, data[:n]...)
-			data = data[n:]
+		if end := strings.IndexByte(rest, '\n'); end < 0 && strings.IndexByte(rest, '\\') < 0 {
+			text, rest = rest, ""
+		} else if end >= 0 && strings.IndexByte(rest[:end], '\\') < 0 {
+			text, rest = rest[:end], rest[end+1:]
+		} else {
+			var more int
+			text, rest, more = cutWrappedLine(rest)
+			number += more - 1
 		}
-		if len(data) > 0 {
-			data = data[1:]
-		}
-		text := string(buf)
 		if text == "" || text[0] == '#' {
 			continue
 		}

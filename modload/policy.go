@@ -22,8 +22,7 @@ type Policy struct {
 	options   map[string][]Line
 	install   map[string]Line
 	remove    map[string]Line
-	soft      map[string]*Softdep
-	weak      map[string][]string
+	softdeps  []int // lines, by their place
 	forbid    []Pattern
 	allow     []Pattern
 	sealed    string // the file that says so, or ""
@@ -86,49 +85,41 @@ func readModprobe(t *tree, paths []string, commandLine string) *Policy {
 }
 
 func newPolicy() *Policy {
-	return &Policy{
-		blacklist: map[string]Line{},
-		options:   map[string][]Line{},
-		install:   map[string]Line{},
-		remove:    map[string]Line{},
-		soft:      map[string]*Softdep{},
-		weak:      map[string][]string{},
-	}
+	return &Policy{}
 }
 
 func (p *Policy) take(lines []Line, problems []Problem) {
 	p.problems = append(p.problems, problems...)
-	p.lines = append(p.lines, lines...)
-	first := func(m map[string]Line, l Line) {
-		if _, ok := m[l.Name]; !ok {
-			m[l.Name] = l
+	if p.lines == nil {
+		p.lines = lines
+	} else {
+		p.lines = append(p.lines, lines...)
+	}
+	first := func(m *map[string]Line, l Line) {
+		if *m == nil {
+			*m = map[string]Line{}
+		}
+		if _, ok := (*m)[l.Name]; !ok {
+			(*m)[l.Name] = l
 		}
 	}
-	for _, l := range lines {
+	for i, l := range lines {
 		switch l.Keyword {
 		case "alias":
 			p.aliases = append(p.aliases, l)
 		case "blacklist":
-			first(p.blacklist, l)
+			first(&p.blacklist, l)
 		case "options":
+			if p.options == nil {
+				p.options = map[string][]Line{}
+			}
 			p.options[l.Name] = append(p.options[l.Name], l)
 		case "install":
-			first(p.install, l)
+			first(&p.install, l)
 		case "remove":
-			first(p.remove, l)
+			first(&p.remove, l)
 		case "softdep":
-			s := p.soft[l.Name]
-			if s == nil {
-				s = &Softdep{}
-				p.soft[l.Name] = s
-			}
-			s.add(l)
-		case "weakdep":
-			for f := range strings.FieldsSeq(l.Value) {
-				if !slices.Contains(p.weak[l.Name], f) {
-					p.weak[l.Name] = append(p.weak[l.Name], f)
-				}
-			}
+			p.softdeps = append(p.softdeps, len(p.lines)-len(lines)+i)
 		}
 	}
 }
@@ -187,15 +178,29 @@ func (p *Policy) RemoveCommand(module string) (Line, bool) {
 }
 
 // Softdeps returns what is to be loaded before and after a module.
-func (p *Policy) Softdeps(module string) Softdep {
-	if s := p.soft[module]; s != nil {
-		return *s
+func (p *Policy) Softdeps(module string) (s Softdep) {
+	for _, i := range p.softdeps {
+		if p.lines[i].Name == module {
+			s.add(p.lines[i])
+		}
 	}
-	return Softdep{}
+	return s
 }
 
 // Weakdeps returns what a module may ask for by itself when it is loaded: nobody loads them, an initramfs takes them in.
-func (p *Policy) Weakdeps(module string) []string { return p.weak[module] }
+func (p *Policy) Weakdeps(module string) (names []string) {
+	for _, l := range p.lines {
+		if l.Keyword != "weakdep" || l.Name != module {
+			continue
+		}
+		for f := range strings.FieldsSeq(l.Value) {
+			if !slices.Contains(names, f) {
+				names = append(names, f)
+			}
+		}
+	}
+	return names
+}
 
 // A ForbiddenError says why a module may not be loaded: a line of kudev.conf forbids it, or there is an allow list and it is not on it,
 // or loading has been sealed.

@@ -35,8 +35,24 @@ type indexFile struct {
 	name    string // "modules.alias"
 	text    func(t *tree) ([]indexEntry, error)
 	current atomic.Pointer[trie]
-	mu      sync.Mutex // while it is replaced
+	mu      sync.Mutex // while it is mapped or replaced
 	gone    bool       // it was replaced already
+	held    *heldFile  // it is open and will be mapped when it is first needed
+}
+
+// A heldFile keeps one generation of a file: open at first, then mapped. It outlives its tree for just as long as the cleanup takes.
+type heldFile struct {
+	fd     int // -1 when it is closed
+	mapped []byte
+}
+
+func (h *heldFile) release() {
+	if h.fd >= 0 {
+		unix.Close(h.fd)
+	}
+	if h.mapped != nil {
+		_ = unix.Munmap(h.mapped)
+	}
 }
 
 // openTree opens the indexes of a directory. The error is for a directory that cannot be read; what is wrong with its files is among the
@@ -49,44 +65,34 @@ func openTree(dir string) (*tree, error) {
 	}
 	defer unix.Close(fd)
 	lockTree(fd, unix.LOCK_SH)
-	var maps [][]byte
+	held := make([]*heldFile, 0, 5)
 	missing := 0
 	for _, f := range t.files() {
 		f.tree = t
-		data, err := mapFile(fd, f.name+".bin")
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				t.problem(f.name+".bin", err.Error()+"; reading the text instead")
-			} else if f == &t.dep || f == &t.alias {
-				missing++
-			}
+		file, err := unix.Openat(fd, f.name+".bin", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			f.held = &heldFile{fd: file}
+			held = append(held, f.held)
 			continue
 		}
-		if data != nil {
-			maps = append(maps, data)
-		} else if f == &t.builtin || f == &t.builtinAlias {
-			continue // depmod leaves it empty where there is no list of what is built in
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.problem(f.name+".bin", err.Error()+"; reading the text instead")
+		} else if f == &t.dep || f == &t.alias {
+			missing++
 		}
-		tr, err := newTrie(filepath.Join(dir, f.name+".bin"), data)
-		if err != nil {
-			t.problem(f.name+".bin", damage(err)+"; reading the text instead")
-			continue
-		}
-		tr.files = true
-		f.current.Store(tr)
 	}
-	if len(maps) > 0 {
-		runtime.AddCleanup(t, func(maps [][]byte) {
-			for _, m := range maps {
-				_ = unix.Munmap(m)
+	if len(held) > 0 {
+		runtime.AddCleanup(t, func(held []*heldFile) {
+			for _, h := range held {
+				h.release()
 			}
-		}, maps)
+		}, held)
 	}
 	if missing == 2 && !textThere(fd, "modules.dep") && !textThere(fd, "modules.alias") {
 		return t, t.build()
 	}
 	for _, f := range t.files() {
-		if f.current.Load() == nil {
+		if f.held == nil && f.current.Load() == nil {
 			f.fromText()
 		}
 	}
@@ -115,24 +121,29 @@ func (t *tree) files() []*indexFile {
 	return []*indexFile{&t.dep, &t.alias, &t.symbols, &t.builtin, &t.builtinAlias}
 }
 
-// mapFile maps a file into memory; nil for an empty one.
-func mapFile(dir int, name string) ([]byte, error) {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
+// read maps the file into memory, or reads it where it is small; nil for an empty one.
+func (h *heldFile) read() (data []byte, err error) {
+	defer func() {
+		unix.Close(h.fd)
+		h.fd = -1
+	}()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(h.fd, &st); err != nil {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errors.New("not a regular file")
 	}
-	if st.Size == 0 || st.Size > nodeOffset {
+	switch {
+	case st.Size == 0 || st.Size > nodeOffset:
 		return nil, nil
+	case st.Size <= 16<<10:
+		data = make([]byte, st.Size)
+		n, err := unix.Pread(h.fd, data, 0)
+		return data[:max(n, 0)], err
 	}
-	return unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
+	h.mapped, err = unix.Mmap(h.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
+	return h.mapped, err
 }
 
 func textThere(dir int, name string) bool {
@@ -146,7 +157,13 @@ func (t *tree) problem(name, text string) {
 	t.mu.Unlock()
 }
 
+// allProblems are the problems so far, those of every file's header among them.
 func (t *tree) allProblems() []Problem {
+	if t.dir != "" {
+		for _, f := range []*indexFile{&t.dep, &t.alias, &t.symbols, &t.builtin, &t.builtinAlias} {
+			f.trie()
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]Problem(nil), t.problems...)
@@ -169,7 +186,42 @@ func (t *tree) path(file string) string {
 	return t.dir + "/" + file
 }
 
-func (f *indexFile) trie() *trie { return f.current.Load() }
+// trie is the index, nil when there is none.
+func (f *indexFile) trie() *trie {
+	if tr := f.current.Load(); tr != nil {
+		return tr
+	}
+	return f.first()
+}
+
+// first maps the file.
+func (f *indexFile) first() *trie {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held == nil || f.current.Load() != nil {
+		return f.current.Load()
+	}
+	held := f.held
+	f.held = nil
+	data, err := held.read()
+	if err == nil && data == nil && (f == &f.tree.builtin || f == &f.tree.builtinAlias) {
+		f.fill(nil) // depmod leaves it empty where there is no list of what is built in
+		return f.current.Load()
+	}
+	var tr *trie
+	if err == nil {
+		tr, err = newTrie(filepath.Join(f.tree.dir, f.name+".bin"), data)
+	}
+	if err != nil {
+		f.gone = true
+		f.tree.problem(f.name+".bin", damage(err)+"; reading the text instead")
+		f.fromText()
+		return f.current.Load()
+	}
+	tr.files = held.mapped != nil
+	f.current.Store(tr)
+	return tr
+}
 
 // replace puts the text in place of a file that turned out to be damaged; of the text, nothing.
 func (f *indexFile) replace(bad *trie, err error) {
@@ -180,7 +232,7 @@ func (f *indexFile) replace(bad *trie, err error) {
 	}
 	if f.gone {
 		f.tree.problem(f.name, damage(err))
-		f.current.Store(nil)
+		f.fill(nil)
 		return
 	}
 	f.gone = true

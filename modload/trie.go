@@ -34,7 +34,7 @@ const (
 	nodeOffset = 0x0FFFFFFF // the rest of a reference
 
 	// maxSteps bounds the work for one look-up in a damaged file. The most that a real tree's patterns take is some thousands.
-	maxSteps = 1 << 20
+	maxSteps = 1 << 18
 	maxStars = 1 << 13
 )
 
@@ -843,10 +843,12 @@ func foundBefore(key, a, b string) bool {
 }
 
 // An interner keeps strings by their offset in a file, so that names outlive the file. It only grows, by no more than the file holds; it is
-// read without a lock.
+// read without a lock. Its table is made in pieces, as they are needed: whoever asks once pays for one.
 type interner struct {
-	slots atomic.Pointer[[8192]atomic.Pointer[interned]] // made when first needed
+	top atomic.Pointer[[256]atomic.Pointer[internPage]]
 }
+
+type internPage [32]atomic.Pointer[interned]
 
 type interned struct {
 	offset uint32
@@ -854,14 +856,17 @@ type interned struct {
 	next   *interned
 }
 
-func slotOf(offset uint32) uint32 { return offset * 0x9E3779B1 >> (32 - 13) }
-
 func (in *interner) get(offset uint32) (string, bool) {
-	slots := in.slots.Load()
-	if slots == nil {
+	top := in.top.Load()
+	if top == nil {
 		return "", false
 	}
-	for e := slots[slotOf(offset)].Load(); e != nil; e = e.next {
+	hash := offset * 0x9E3779B1
+	page := top[hash>>24].Load()
+	if page == nil {
+		return "", false
+	}
+	for e := page[hash>>19&31].Load(); e != nil; e = e.next {
 		if e.offset == offset {
 			return e.text, true
 		}
@@ -870,10 +875,15 @@ func (in *interner) get(offset uint32) (string, bool) {
 }
 
 func (in *interner) put(offset uint32, text string) string {
-	if in.slots.Load() == nil {
-		in.slots.CompareAndSwap(nil, new([8192]atomic.Pointer[interned]))
+	if in.top.Load() == nil {
+		in.top.CompareAndSwap(nil, new([256]atomic.Pointer[internPage]))
 	}
-	slot := &in.slots.Load()[slotOf(offset)]
+	hash := offset * 0x9E3779B1
+	page := &in.top.Load()[hash>>24]
+	if page.Load() == nil {
+		page.CompareAndSwap(nil, new(internPage))
+	}
+	slot := &page.Load()[hash>>19&31]
 	for {
 		head := slot.Load()
 		if s, ok := in.get(offset); ok {
