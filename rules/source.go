@@ -97,7 +97,11 @@ func Parse(sources []Source) (*Set, []Problem) {
 	for _, f := range found {
 		text, err := f.Read()
 		if err != nil {
-			problems = append(problems, Problem{File: f.Path, Severity: Error, Message: sentence(err)})
+			severity := Error
+			if errors.Is(err, fs.ErrNotExist) {
+				severity = Warning // a link to nothing, or a file that has just gone: it hides those below, and holds nothing
+			}
+			problems = append(problems, Problem{File: f.Path, Severity: severity, Message: sentence(err)})
 			continue
 		}
 		if len(text) == 0 {
