@@ -26,7 +26,7 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	if d.nodes != nil {
 		d.nodes.End(dev.ID()) // what the rules themselves do to the node is no change
 	}
-	h := &host{Machine: d.machine, policy: d.policy.Load(), entry: e,
+	h := &host{Machine: d.machine, policy: d.policy.Load(), event: ev, device: dev, entry: e,
 		log: d.log.With("device", ev.Devpath(), "action", ev.Action(), "seqnum", ev.Seqnum())}
 
 	trace := d.trace

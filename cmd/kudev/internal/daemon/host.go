@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -58,6 +59,8 @@ type host struct {
 	*Machine
 	policy *Policy
 	log    *slog.Logger
+	event  *hotplug.Event
+	device *hotplug.Device
 	entry  *Entry
 	caused bool // something was done from which further events may come
 }
@@ -136,7 +139,36 @@ func (h *host) kmod(ctx context.Context, call *builtin.Call) error {
 func (h *host) Program(ctx context.Context, line string, env []string, rule string) (string, error) {
 	h.caused = true
 	out, err := h.Runner.Run(ctx, hotplug.Program{Line: line, Env: env, Rule: rule})
+	if errors.Is(err, fs.ErrNotExist) {
+		if argv := hotplug.SplitCommand(line); len(argv) > 0 {
+			if tool, ok := h.policy.Builtins.Tool(argv[0]); ok {
+				var printed strings.Builder
+				err := tool(ctx, h.toolCall(env), argv[1:], &printed)
+				return printed.String(), err
+			}
+		}
+	}
 	return out.Stdout, err
+}
+
+// toolCall is what a helper program done in-process sees of the event: its environment and the device.
+func (h *host) toolCall(env []string) *builtin.Call {
+	all := func(yield func(string, string) bool) {
+		for _, property := range env {
+			if key, value, _ := strings.Cut(property, "="); !yield(key, value) {
+				return
+			}
+		}
+	}
+	get := func(key string) (string, bool) {
+		for k, v := range all {
+			if k == key {
+				return v, true
+			}
+		}
+		return "", false
+	}
+	return &builtin.Call{Event: h.event, Device: h.device, Log: h.log, Get: get, Set: func(string, string) {}, All: all}
 }
 
 func (h *host) User(name string) (uint32, error)  { return h.Users.User(name) }
