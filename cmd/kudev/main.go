@@ -47,6 +47,7 @@ func commands() []command {
 		{"depmod", "[OPTION...] [VERSION [FILE...]]", "write the indexes of a module tree", runDepmod},
 		{"help", "[CMD]", "list the commands, or show how to use one", runHelp},
 		{"hwdb", "[--usr] [--strict] [--root DIR] update|query MODALIAS", "compile the hardware database, or ask it", runHwdb},
+		{"info", "[OPTION...] DEVICE...", "show what is known of devices", runInfo},
 		{"insmod", "[OPTION...] FILE [PARAMETER=VALUE...]", "hand one module's file to the kernel", runInsmod},
 		{"kmod", "list|static-nodes|help", "what the program kmod does", runKmod},
 		{"load", "[-v] [-n] [--json] [--module-root DIR]... [--release VERSION] [FILE...]", "load what modules-load.d, /etc/modules and modules_load= ask for", runLoad},
@@ -64,6 +65,7 @@ func commands() []command {
 		{"test", "[-a ACTION] [-v] [--apply --sysfs=DIR --dev=DIR --run=DIR --rules-dir=DIR... --hwdb=FILE] DEVICE", "say what an event would do, or do it without a daemon", runTest},
 		{"trigger", "[OPTION...] [DEVICE...]", "announce devices again", runTrigger},
 		{"verify", "[OPTION...] [FILE...]", "check rules files", runVerify},
+		{"udevadm", "COMMAND [OPTION...]", "be udevadm", runUdevadm},
 		{"version", "", "show the version", runVersion},
 	}
 }

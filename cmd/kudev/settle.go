@@ -38,7 +38,7 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 	}
 	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
 	if errors.Is(err, daemon.ErrNoDaemon) {
-		e.logger(cfg).Info("no kudev daemon runs: nothing to wait for")
+		e.logger(cfg).Debug("no kudev daemon runs: nothing to wait for")
 		return nil
 	}
 	if err != nil {
