@@ -26,7 +26,7 @@ func Connect(ctx context.Context, cfg *modload.Config, run string) (*Conn, error
 			return nil, ErrNoDaemon
 		}
 		if errors.Is(err, os.ErrPermission) {
-			return nil, fmt.Errorf("daemon %d: %w", pid, err)
+			return nil, err
 		}
 		select {
 		case <-time.After(2 * time.Millisecond): // it has the lock: the socket is its next step

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -99,6 +100,9 @@ type Conn struct {
 // Dial connects to the daemon whose socket is below run.
 func Dial(run string) (*Conn, error) {
 	c, err := net.Dial("unix", socketPath(run))
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("only root may speak to the daemon: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
