@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -23,7 +24,7 @@ type triggerFlags struct {
 	parents, nodes                      []string
 	initialized, uninitialized, waiting bool
 	prioritized                         []string
-	waitDaemon                          string
+	waitDaemon                          timeout
 }
 
 func (t *triggerFlags) add(flags *pflag.FlagSet) {
@@ -46,7 +47,7 @@ func (t *triggerFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVarP(&t.settle, "settle", "w", false, "wait until the events are through")
 	flags.BoolVar(&t.uuid, "uuid", false, "print the UUID of the events")
 	flags.StringArrayVar(&t.prioritized, "prioritized-subsystem", nil, "announce devices of `SUBSYSTEM[,SUBSYSTEM...]` first")
-	flags.StringVar(&t.waitDaemon, "wait-daemon", "", "wait for the daemon to be there, at most `SECONDS`")
+	flags.Var(&t.waitDaemon, "wait-daemon", "wait for a daemon to be there, at most `SECONDS`")
 	flags.Lookup("wait-daemon").NoOptDefVal = "5"
 }
 
@@ -81,6 +82,9 @@ func runTrigger(ctx context.Context, e *env, args []string) error {
 	}
 	cfg, err := e.resolve(tree)
 	if err != nil {
+		return err
+	}
+	if err := e.untilDaemon(ctx, cfg, t.waitDaemon); err != nil {
 		return err
 	}
 	items, failed, err := e.selectDevices(ctx, t, kind, devices)
@@ -225,6 +229,23 @@ func triggered(rep coldplug.Report, err error) error {
 		return exitStatus(1)
 	}
 	return err
+}
+
+// untilDaemon waits for a daemon, kudev or another, when limit is set.
+func (e *env) untilDaemon(ctx context.Context, cfg *modload.Config, limit timeout) error {
+	if !limit.set {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit.d)
+	defer cancel()
+	for cfg.DaemonPid() == 0 && !e.udevRuns() {
+		select {
+		case <-time.After(20 * time.Millisecond): // nobody tells of a socket that is served
+		case <-ctx.Done():
+			return fmt.Errorf("no daemon after %v: %w", limit.d, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // udevRuns tells whether another program serves udev's control socket.
