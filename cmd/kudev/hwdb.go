@@ -23,22 +23,19 @@ func runHwdb(ctx context.Context, e *env, args []string) error {
 	f := pflag.NewFlagSet("hwdb", pflag.ContinueOnError)
 	usr := f.Bool("usr", false, "write to /usr/lib/udev instead of /etc/udev")
 	strict := f.BoolP("strict", "s", false, "a file that cannot be read or a line that does not count is a failure")
-	root := f.StringP("root", "r", "/", "the directory that stands for /")
+	root := f.StringP("root", "r", "/", "`DIR` stands for /")
 	quiet := f.BoolP("quiet", "q", false, "say nothing of lines that do not count")
-	f.SetOutput(e.stderr)
-	if err := f.Parse(args); err != nil {
-		return usageError{err}
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
 	}
-	switch verb := f.Arg(0); {
-	case verb == "update" && f.NArg() == 1:
+	switch {
+	case len(rest) == 1 && rest[0] == "update":
 		return updateHwdb(e, *root, *usr, *strict, *quiet, false)
-	case verb == "query" && f.NArg() == 2:
-		return queryHwdb(e, *root, f.Arg(1))
-	case verb == "":
-		return misuse("update or query?")
-	default:
-		return misuse("%s takes no such arguments", verb)
+	case len(rest) == 2 && rest[0] == "query":
+		return queryHwdb(e, *root, rest[1])
 	}
+	return misuse("update, or query with one modalias, wanted")
 }
 
 // runUdevadmHwdb is `udevadm hwdb`: the older form of the same.
@@ -47,13 +44,13 @@ func runUdevadmHwdb(ctx context.Context, e *env, args []string) error {
 	update := f.BoolP("update", "u", false, "compile the database")
 	usr := f.Bool("usr", false, "write to /usr/lib/udev instead of /etc/udev")
 	strict := f.BoolP("strict", "s", false, "a line that does not count is a failure")
-	test := f.StringP("test", "t", "", "ask for the properties of a modalias")
-	root := f.StringP("root", "r", "/", "the directory that stands for /")
-	f.SetOutput(e.stderr)
-	if err := f.Parse(args); err != nil {
-		return usageError{err}
+	test := f.StringP("test", "t", "", "print the properties of `MODALIAS`")
+	root := f.StringP("root", "r", "/", "`DIR` stands for /")
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
 	}
-	if f.NArg() > 0 || !*update && !f.Changed("test") {
+	if len(rest) > 0 || !*update && !f.Changed("test") {
 		return misuse("--update or --test=MODALIAS is needed")
 	}
 	if *update {

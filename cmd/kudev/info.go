@@ -34,7 +34,7 @@ type infoFlags struct {
 func runInfo(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("info", pflag.ContinueOnError)
 	f := &infoFlags{}
-	flags.StringVarP(&f.query, "query", "q", "all", "print `name, symlink, path, property or all`")
+	flags.StringVarP(&f.query, "query", "q", "all", "print `WHAT`: name, symlink, path, property or all")
 	flags.StringArrayVarP(&f.paths, "path", "p", nil, "the device of this `PATH` in sysfs")
 	flags.StringArrayVarP(&f.names, "name", "n", nil, "the device of this node or link `NAME`")
 	flags.BoolVarP(&f.root, "root", "r", false, "names begin with /dev/")
@@ -47,7 +47,7 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	flags.BoolVarP(&f.cleanup, "cleanup-db", "c", false, "remove all records")
 	flags.StringSliceVar(&f.properties, "property", nil, "only the properties `NAME[,NAME...]`")
 	flags.BoolVar(&f.asValue, "value", false, "print values without their names")
-	flags.StringVar(&f.json, "json", "off", "print JSON: `short, pretty or off`")
+	flags.StringVar(&f.json, "json", "off", "print JSON, `FORM`: short, pretty or off")
 	flags.Lookup("json").NoOptDefVal = "pretty"
 	flags.StringVarP(&f.waitFor, "wait-for-initialization", "w", "", "wait until the device has been handled, at most `SECONDS`")
 	flags.Lookup("wait-for-initialization").NoOptDefVal = "infinity"

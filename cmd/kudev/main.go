@@ -201,23 +201,24 @@ func (e *env) parse(flags *pflag.FlagSet, args []string) ([]string, error) {
 		if !errors.Is(err, pflag.ErrHelp) {
 			return nil, usageError{err}
 		}
-		fmt.Fprintf(e.stdout, "usage: %s\n\n%s\n", e.usageLine(), e.command.short)
-		if text := flags.FlagUsages(); text != "" {
-			fmt.Fprintf(e.stdout, "\n%s", text)
-		}
+		e.printHelp(flags)
 		return nil, exitStatus(0)
 	}
 	return flags.Args(), nil
 }
 
 func runHelp(ctx context.Context, e *env, args []string) error {
+	args, err := e.parse(pflag.NewFlagSet("help", pflag.ContinueOnError), args)
+	if err != nil {
+		return err
+	}
 	if len(args) > 1 {
 		return misuse("one command at most")
 	}
 	if len(args) == 1 {
 		c, ok := findCommand(args[0])
 		if !ok {
-			return fmt.Errorf("no command is called %s", args[0])
+			return misuse("no command is called %s", args[0])
 		}
 		e.name, e.command = "kudev "+c.name, c
 		return c.run(ctx, e, []string{"--help"})

@@ -12,7 +12,7 @@ import (
 // runSeal ends all loading of modules but for what the allow lines of kudev.conf name.
 func runSeal(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("seal", pflag.ContinueOnError)
-	forever := flags.Bool("forever", false, "nothing is loaded any more, by anybody, what is allowed too, until the machine starts anew (kernel.modules_disabled)")
+	forever := flags.Bool("forever", false, "for everybody, what is allowed too (kernel.modules_disabled)")
 	rest, err := e.parse(flags, args)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 func runTest(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	action := flags.StringP("action", "a", "add", "handle this `ACTION`")
-	flags.StringP("resolve-names", "N", "early", "`early, late or never`: when users and groups are looked up")
+	flags.StringP("resolve-names", "N", "early", "look up users and groups `WHEN`: early, late or never")
 	extra := flags.StringArrayP("extra-rules-dir", "D", nil, "take rules from `DIR` too, above all others")
 	verbose := flags.BoolP("verbose", "v", false, "print what each matching line does")
 	all := flags.Bool("all", false, "print the lines that do not match too, and at which key")

@@ -18,7 +18,7 @@ import (
 // file has a problem.
 func runVerify(_ context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("verify", pflag.ContinueOnError)
-	names := flags.StringP("resolve-names", "N", "early", "look up users and groups: `early` (now) or never")
+	names := flags.StringP("resolve-names", "N", "early", "look up users and groups `WHEN`: early, late or never")
 	root := flags.String("root", "", "check the rules directories below `PATH`")
 	noSummary := flags.Bool("no-summary", false, "do not count at the end")
 	noStyle := flags.Bool("no-style", false, "a matter of style is no failure")
