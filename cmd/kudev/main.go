@@ -57,6 +57,8 @@ func commands() []command {
 		{"modprobe", "[OPTION...] MODULE|ALIAS [PARAMETER=VALUE...]", "load or remove modules with all that they need", runModprobe},
 		{"modules", "[--files] [--from DIR] [--json] [--module-root DIR]... [--release VERSION] [NAME|ALIAS...]", "list the modules that this machine's devices need", runModules},
 		{"monitor", "[-k] [-u] [-p] [-s SUBSYSTEM[/DEVTYPE]] [-t TAG] [--match=RULE] [--json] [--decisions]", "print events, or what the daemon decides", runMonitor},
+		{"record", "[-o FILE] [-n N]", "write the kernel's events down", runRecord},
+		{"replay", "--dev=DIR --run=DIR [--sysfs=DIR] [--rules-dir=DIR...] FILE", "handle the events of a recording", runReplay},
 		{"resolve", "[--json] [--module-root DIR]... [--release VERSION] [MODALIAS...]", "say which modules a modalias stands for", runResolve},
 		{"rmmod", "[OPTION...] MODULE...", "take modules out of the kernel", runRmmod},
 		{"seal", "[--forever]", "end all loading of modules but for what is allowed", runSeal},

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 
 	"github.com/kudev/kudev/hotplug"
@@ -41,21 +43,38 @@ func (noSink) Close() error              { return nil }
 
 // Apply handles the event for real, RUN included.
 func (o *Once) Apply(ctx context.Context, ev *hotplug.Event) (*Decided, error) {
+	out := &Decided{Event: ev}
+	var failed error
+	err := o.ApplyAll(ctx, func(yield func(*hotplug.Event) bool) { yield(ev) }, func(e *Entry, err error) {
+		out.Entry, failed = e, err
+	})
+	return out, errors.Join(err, failed)
+}
+
+// ApplyAll handles events for real, one after the other, and tells what came of each.
+func (o *Once) ApplyAll(ctx context.Context, events iter.Seq[*hotplug.Event], each func(e *Entry, err error)) error {
 	d, err := o.daemon()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.loads.close()
 	d.openStore()
 	d.trace = o.Trace
 	w := d.journal.Watch(0)
 	defer w.Close()
-	_, err = d.handle(ctx, ev)
-	out := &Decided{Event: ev, Policy: d.policy.Load()}
-	if list := d.journal.After(0); len(list) > 0 {
-		out.Entry = list[len(list)-1]
+	for ev := range events {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		before := d.journal.Len()
+		_, err := d.handle(ctx, ev)
+		var entry *Entry
+		if list := d.journal.After(before); len(list) > 0 {
+			entry = list[len(list)-1]
+		}
+		each(entry, err)
 	}
-	return out, err
+	return nil
 }
 
 // Decide tells what would happen. Programs of PROGRAM and IMPORT are run, as udevadm test does; nothing is written.
