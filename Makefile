@@ -12,12 +12,29 @@ export CGO_ENABLED = 0
 # unpacked into a cache and never installed: see testdata/debian/fetch.
 PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2 xfsprogs btrfs-progs dosfstools e2fsprogs util-linux
 
-.PHONY: all build demo test-unit test test-long lint bench cross packages clean
+.PHONY: all build install install-links demo test-unit test test-long lint bench cross packages clean
 
 all: build
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o kudev ./cmd/kudev
+
+# Binary, manual pages (a name of several commands is a link to its page), completion for bash and an example kudev.conf;
+# make install-links also makes kudev this machine's modprobe, insmod, rmmod, lsmod, modinfo, depmod and udevadm.
+install: build
+	install -D -m 755 kudev '$(DESTDIR)$(PREFIX)/sbin/kudev'
+	install -D -m 644 cmd/kudev/etc/kudev.conf '$(DESTDIR)$(PREFIX)/share/doc/kudev/kudev.conf'
+	install -D -m 644 cmd/kudev/etc/completion.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kudev'
+	for page in cmd/kudev/man/*; do \
+		section=$${page##*.}; dir='$(DESTDIR)$(PREFIX)'/share/man/man$$section; \
+		install -D -m 644 $$page $$dir/$${page##*/}; \
+		for name in $$(sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([^ ]*\).*/\1/p' $$page); do \
+			[ $$name.$$section = $${page##*/} ] || ln -sf $${page##*/} $$dir/$$name.$$section; \
+		done; \
+	done
+
+install-links: install
+	for name in modprobe insmod rmmod lsmod modinfo depmod udevadm; do ln -sf kudev '$(DESTDIR)$(PREFIX)/sbin/'$$name; done
 
 # The program must build wherever Linux does: a port that breaks is found here.
 cross:
