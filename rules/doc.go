@@ -4,6 +4,6 @@
 // [Program.Evaluate] gives a [hotplug.Result]. The package changes nothing itself: every effect of a rule goes
 // through the [Host] at its line.
 //
-// The language is udev(7)'s, as systemd 257 reads it. DIFFERENCES.md, beside this file, lists where 252 reads it in
+// The language is udev(7)'s, as systemd 257 reads it. kudev-rules(7), in cmd/kudev/man, lists where 252 reads it in
 // another way, and where kudev does.
 package rules

@@ -175,6 +175,9 @@ func treeOptions() []getoptOption {
 	}
 }
 
+// treeHelp is the line of a program's help about them.
+const treeHelp = "--module-root=DIR, --release=VERSION\tthe tree, as kudev's own commands take it"
+
 // treeChoice is the tree that a program was told to use. kmod's names for the options differ from one to the next.
 type treeChoice struct {
 	rootFlag, releaseFlag string // "-d", "-S"

@@ -176,6 +176,7 @@ func (a *applet) depmodHelp() error {
 		"-P, --symbol-prefix=CHAR\tsymbols have this character in front",
 		"-v, --verbose\tsay which module needs which symbol of which",
 		"-w, --warn\treport duplicates",
+		treeHelp,
 		"-V, --version\tshow the version",
 		"-h, --help\tshow this")
 }

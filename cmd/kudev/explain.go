@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -140,6 +141,8 @@ func (e *env) explainDevice(ctx context.Context, x *explanation, cfg *modload.Co
 	entries, err := e.journal(ctx, "")
 	if errors.Is(err, daemon.ErrNoDaemon) {
 		x.Notes = append(x.Notes, "no daemon runs: the rules are those that one would have now")
+	} else if errors.Is(err, fs.ErrPermission) {
+		x.Notes = append(x.Notes, "what the daemon did is not shown: "+err.Error())
 	} else if err != nil {
 		return err
 	}

@@ -44,6 +44,13 @@ It stays in the foreground, and tells that it listens on a descriptor or by
 sd_notify. SIGHUP reads the configuration and the rules again, SIGTERM ends it.`, `
 kudev daemon --ready-fd 3 --coldplug
 kudev daemon --module-root /run/booted-system --module-root /run/current-system`}
+	case "explain":
+		return help{"kudev-explain", `
+It names the modules for the device's modalias and what stops them, the rules
+that match and what they do, and what the daemon did at its latest events.`, `
+kudev explain /sys/class/net/eth0
+kudev explain --all /dev/sda
+kudev explain snd_hda_intel`}
 	case "hwdb":
 		return help{"kudev-test", `
 update makes hwdb.bin of the hwdb.d files; query prints the properties of a
@@ -77,6 +84,17 @@ asks the daemon for what it did, from its first event on.`, `
 kudev monitor --udev --property --subsystem-match block
 kudev monitor --decisions --json
 kudev monitor --match '{"action": "add", "env": {"SUBSYSTEM": "net"}}'`}
+	case "plot":
+		return help{"kudev-explain", `
+It draws the daemon's journal, or what monitor --decisions --json has written.`, `
+kudev plot >boot.svg
+kudev plot --text --width 120`}
+	case "record", "replay":
+		return help{"kudev-explain", `
+A recording is a JSON object a line. A replay handles its events one after the
+other, for real, with directories that stand for /dev, /run and /sys.`, `
+kudev record -o dock.json
+kudev replay --dev /tmp/dev --run /tmp/run --rules-dir ./rules.d dock.json`}
 	case "resolve":
 		return help{"kudev-resolve", `
 One line for each modalias: it, a tab, and its modules, or nothing after the tab.

@@ -8,9 +8,12 @@ import (
 	"github.com/kudev/kudev/modload"
 )
 
-// runLsmod lists the modules in the kernel. See lsmod(8). --json is ours.
+// runLsmod lists the modules in the kernel. See lsmod(8). --json and --help are ours.
 func runLsmod(ctx context.Context, e *env, args []string) error {
 	asJSON := len(args) == 1 && args[0] == "--json"
+	if len(args) == 1 && args[0] == "--help" {
+		return (&applet{env: e}).help([]string{"[--json]"}, "--json\tprint JSON", "--help\tshow this")
+	}
 	if len(args) > 0 && !asJSON {
 		fmt.Fprintf(e.stderr, "Usage: %s\n", e.name)
 		return exitStatus(1)

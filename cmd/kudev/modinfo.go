@@ -302,6 +302,7 @@ func (a *applet) modinfoHelp() error {
 		"-F, --field=FIELD\tshow this field only",
 		"-k, --set-version=VERSION\tthe modules of this kernel, not of the running one",
 		"-b, --basedir=DIR\tthe tree lies below DIR instead of /",
+		treeHelp,
 		"-V, --version\tshow the version",
 		"-h, --help\tshow this")
 }

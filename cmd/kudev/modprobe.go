@@ -533,6 +533,7 @@ func (m *modprobe) modprobeHelp() error {
 		"-s, --syslog\tmessages go to syslog, not to stderr",
 		"-q, --quiet\tno messages",
 		"-v, --verbose\tsay what is done",
+		treeHelp,
 		"-V, --version\tshow the version",
 		"-h, --help\tshow this")
 }

@@ -149,6 +149,7 @@ func (a *applet) staticNodesHelp() error {
 	if err := a.help([]string{"[OPTION...]"},
 		"-f, --format=FORMAT\thow to print, see below",
 		"-o, --output=FILE\twrite to FILE",
+		treeHelp,
 		"-h, --help\tshow this"); err != nil {
 		return err
 	}
