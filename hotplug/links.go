@@ -218,9 +218,15 @@ func (l *links) unpoint(name, node string) error {
 	return nil
 }
 
-// relative is what a link has to say, both names being below /dev.
+// relative is what a link has to say, both names being below /dev: the shortest way, as udev writes it.
 func relative(link, node string) string {
-	return strings.Repeat("../", strings.Count(link, "/")) + node
+	for {
+		dir, rest, ok := strings.Cut(link, "/")
+		if !ok || !strings.HasPrefix(node, dir+"/") {
+			return strings.Repeat("../", strings.Count(link, "/")) + node
+		}
+		link, node = rest, node[len(dir)+1:]
+	}
 }
 
 // validLink says whether a name can be a link below /dev.

@@ -83,6 +83,9 @@ func ParseRecord(text string) *Record {
 
 // append appends the record as text.
 func (r *Record) append(b []byte) []byte {
+	if len(r.Links)+len(r.Properties)+len(r.Tags)+len(r.CurrentTags) == 0 && r.Priority == 0 {
+		return b // udev's is empty when there is nothing to say: that the file is there says that the device was handled
+	}
 	line := func(kind, value string) {
 		b = append(b, kind...)
 		for i := range len(value) { // a line break would forge a line
