@@ -10,12 +10,12 @@ const (
 	RankModule  Rank = iota // modules that are live already: their rules set sysctls
 	RankStorage             // disks, and what a disk can be behind: their controllers, USB hosts, SD hosts
 	RankTPM                 // a disk's key may be in it
-	RankNet
-	RankTTY
-	RankInput
-	RankOther
-	RankLate // sound and graphics
-	RankLast // md and dm, whose rules look at the disks below; sound control nodes, which tell that a card is complete
+	RankNet                 // network cards
+	RankTTY                 // consoles and serial lines
+	RankInput               // keyboards and what else people use
+	RankOther               // everything that nothing else is said of
+	RankLate                // sound and graphics
+	RankLast                // md and dm, whose rules look at the disks below; sound control nodes, which tell that a card is complete
 )
 
 // RankOf tells the rank of one device from its subsystem, its name in sysfs and its modalias ("" where it has none).

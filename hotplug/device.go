@@ -49,6 +49,7 @@ type attribute struct {
 // Pair is a key and its value.
 type Pair struct{ Key, Value string }
 
+// Roots are the directories that the device was found in.
 func (d *Device) Roots() Roots { return d.roots }
 
 // Event is the event that the device was made from, nil for one read from sysfs.

@@ -213,6 +213,7 @@ func (e *Event) Devpath() string { return e.text(e.devpath) }
 // DevpathOld is the path that a moved device had before, "" for another action.
 func (e *Event) DevpathOld() string { return e.text(e.old) }
 
+// Subsystem is the class or bus of the device.
 func (e *Event) Subsystem() string { return e.text(e.subsys) }
 
 // Seqnum is the kernel's number of the event, 0 when there is none. It counts all network namespaces together, and

@@ -54,7 +54,7 @@ type QueueCounts struct {
 	Queued, Running           int
 }
 
-// Queue gives each event its turn: it waits for the earlier ones of its kin (see DESIGN: the same device, those above
+// Queue gives each event its turn: it waits for the earlier ones of its kin (the same device, those above
 // and below it, the old name of a moved one, the same node, number or interface), and all else runs at once, on a
 // bounded number of goroutines, which are there only while there is something to do. Order is order of arrival.
 //
@@ -372,6 +372,7 @@ func (q *Queue) Pending(max int) []Pending {
 // Pause stops the beginning of further events; those at work go on. Resume ends it.
 func (q *Queue) Pause() { q.mu.Lock(); q.paused = true; q.mu.Unlock() }
 
+// Resume ends a pause: what waited begins.
 func (q *Queue) Resume() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

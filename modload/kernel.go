@@ -50,9 +50,9 @@ const (
 type InsertFlags = int
 
 const (
-	IgnoreModversions InsertFlags = unix.MODULE_INIT_IGNORE_MODVERSIONS
-	IgnoreVermagic    InsertFlags = unix.MODULE_INIT_IGNORE_VERMAGIC
-	CompressedFile    InsertFlags = 4
+	IgnoreModversions InsertFlags = unix.MODULE_INIT_IGNORE_MODVERSIONS // the versions of symbols do not matter
+	IgnoreVermagic    InsertFlags = unix.MODULE_INIT_IGNORE_VERMAGIC    // nor for which kernel it was built
+	CompressedFile    InsertFlags = 4                                   // the kernel is to decompress it
 )
 
 // An evidencer is a [Kernel] that can tell more than an error number.

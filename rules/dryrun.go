@@ -64,7 +64,8 @@ func recorded(effects []Effect, kind, target string) (string, bool) {
 }
 
 // Recorder is a Host that touches nothing and answers from what it is given: for tests, and to try rules on a machine
-// that is not there. Attributes are the device's own, which may be a made-up tree. It serves one goroutine.
+// that is not there. Attributes are the device's own, which may be a made-up tree. Its methods are those of [Host], and it
+// serves one goroutine.
 type Recorder struct {
 	Programs   map[string]string                        // what a command line prints; one that is absent fails
 	Builtins   map[string]map[string]string             // what a builtin's line sets; one that is absent fails
