@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/pflag"
@@ -73,6 +74,13 @@ func writeConfigJSON(e *env, cfg *modload.Config) error {
 		out.Conflict = err.Error()
 	}
 	return e.writeJSON(out)
+}
+
+// writeJSONLine prints v in one line.
+func writeJSONLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // writeJSON prints v, indented.

@@ -94,7 +94,7 @@ kudev plot --text --width 120`}
 A recording is a JSON object a line. A replay handles its events one after the
 other, for real, with directories that stand for /dev, /run and /sys.`, `
 kudev record -o dock.json
-kudev replay --dev /tmp/dev --run /tmp/run --rules-dir ./rules.d dock.json`}
+mkdir /tmp/dev /tmp/run; kudev replay --dev /tmp/dev --run /tmp/run --rules-dir ./rules.d dock.json`}
 	case "resolve":
 		return help{"kudev-resolve", `
 One line for each modalias: it, a tab, and its modules, or nothing after the tab.

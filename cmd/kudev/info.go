@@ -283,6 +283,9 @@ func (e *env) infoJSON(f *infoFlags, dev *hotplug.Device, rec *hotplug.Record) e
 			props[p.Key] = p.Value
 		}
 	}
+	if f.json == "short" {
+		return writeJSONLine(e.stdout, props)
+	}
 	return e.writeJSON(props)
 }
 

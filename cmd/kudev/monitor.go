@@ -218,9 +218,7 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 			Subsystem  string            `json:"subsystem"`
 			Properties map[string]string `json:"properties"`
 		}{strings.ToLower(source), at.Microseconds(), ev.Action(), ev.Devpath(), ev.Subsystem(), goUdevEvent(ev).Env}
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(line)
+		return writeJSONLine(w, line)
 	}
 	fmt.Fprintf(w, "%-6s[%d.%06d] %-8s %s (%s)\n", source, at/time.Second, at%time.Second/time.Microsecond, ev.Action(), ev.Devpath(), ev.Subsystem())
 	if m.properties {
@@ -259,9 +257,7 @@ func (e *env) monitorDecisions(ctx context.Context, asJSON bool) error {
 			continue
 		}
 		if asJSON {
-			enc := json.NewEncoder(e.stdout)
-			enc.SetEscapeHTML(false)
-			err = enc.Encode(r.Entry)
+			err = writeJSONLine(e.stdout, r.Entry)
 		} else {
 			err = printEntry(e.stdout, r.Entry)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -114,7 +113,5 @@ func (r resolver) resolveJSON(alias string) error {
 		}
 		line.Modules = append(line.Modules, j)
 	}
-	enc := json.NewEncoder(r.out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(line)
+	return writeJSONLine(r.out, line)
 }

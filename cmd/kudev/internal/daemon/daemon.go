@@ -119,7 +119,7 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		name := passingName(d.run(), os.Getpid())
 		os.MkdirAll(filepath.Dir(name), 0o755)
 		if err := os.WriteFile(name, nil, 0o644); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("be the daemon for this while: %w", err)
 		}
 		undo = append(undo, func() { os.Remove(name) })
 	}
