@@ -250,7 +250,7 @@ func (e *env) untilDaemon(ctx context.Context, cfg *modload.Config, limit timeou
 
 // udevRuns tells whether another program serves udev's control socket.
 func (e *env) udevRuns() bool {
-	c, err := net.Dial("unixpacket", e.roots.RunDir()+"/"+daemon.UdevSocketName)
+	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: e.roots.RunDir() + "/" + daemon.UdevSocketName, Net: "unixpacket"})
 	if err != nil {
 		return false
 	}

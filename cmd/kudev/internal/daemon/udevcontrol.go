@@ -85,7 +85,7 @@ func listenUdevControl(run string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("udev's control socket: %w", err)
 	}
-	if c, err := net.Dial("unixpacket", path); err == nil {
+	if c, err := dialUnix("unixpacket", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("udev's control socket: another program serves %s", path)
 	}
@@ -172,8 +172,7 @@ func (d *Daemon) serveUdevClient(ctx context.Context, c *net.UnixConn) {
 
 // UdevControl sends one message to whoever serves udev's control socket, and waits until it is obeyed.
 func UdevControl(ctx context.Context, run string, verb UdevVerb, n int32, text string) error {
-	var dial net.Dialer
-	c, err := dial.DialContext(ctx, "unixpacket", udevSocketPath(run))
+	c, err := new(net.Dialer).DialUnix(ctx, "unixpacket", nil, &net.UnixAddr{Name: udevSocketPath(run), Net: "unixpacket"})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
