@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"strings"
@@ -97,8 +96,7 @@ func runDepmod(ctx context.Context, e *env, args []string) error {
 	tree.root = base
 	if len(rest) > 0 {
 		tree.release, rest = rest[0], rest[1:]
-		var major, minor int
-		if n, _ := fmt.Sscanf(tree.release, "%d.%d", &major, &minor); n != 2 {
+		if !beginsWithVersion(tree.release) {
 			a.errorf("Bad version passed %s", tree.release)
 			return exitStatus(1)
 		}
@@ -159,6 +157,12 @@ func (a *applet) depmodError(dir string, err error) error {
 		a.say(levelFatal, "%v", err)
 	}
 	return exitStatus(1)
+}
+
+// beginsWithVersion says whether a release begins with two numbers and a point between them.
+func beginsWithVersion(release string) bool {
+	rest := strings.TrimLeft(release, "0123456789")
+	return rest != release && len(rest) > 1 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9'
 }
 
 func (a *applet) depmodHelp() error {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -141,8 +142,11 @@ func parseStaticNode(line string) (n staticNode, ok bool) {
 		return n, false
 	}
 	n.module, n.name, n.kind = fields[0], fields[1], fields[2][0]
-	count, err := fmt.Sscanf(fields[2][1:], "%d:%d", &n.major, &n.minor)
-	return n, err == nil && count == 2 && (n.kind == 'c' || n.kind == 'b')
+	major, minor, _ := strings.Cut(fields[2][1:], ":")
+	x, noMajor := strconv.ParseUint(major, 10, 32)
+	y, noMinor := strconv.ParseUint(minor, 10, 32)
+	n.major, n.minor = uint32(x), uint32(y)
+	return n, noMajor == nil && noMinor == nil && (n.kind == 'c' || n.kind == 'b')
 }
 
 func (a *applet) staticNodesHelp() error {
