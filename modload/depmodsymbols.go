@@ -339,21 +339,28 @@ func hashText(s string) uint32 {
 // sortAsHash brings items into the order in which kmod walks its hash table of that many buckets: by bucket, then by name. The lists that
 // kmod writes straight from a table have no other order.
 func sortAsHash[T any](items []T, buckets uint32, name func(T) string) {
-	type hashed struct {
-		bucket uint32
-		item   T
-	}
 	all := make([]hashed, len(items))
 	for i, item := range items {
-		all[i] = hashed{hashText(name(item)) & (buckets - 1), item}
+		text := name(item)
+		all[i] = hashed{hashText(text) & (buckets - 1), i, text}
 	}
-	slices.SortFunc(all, func(a, b hashed) int {
-		if c := cmp.Compare(a.bucket, b.bucket); c != 0 {
-			return c
-		}
-		return cmp.Compare(name(a.item), name(b.item))
-	})
+	slices.SortFunc(all, hashed.compare)
+	from := slices.Clone(items)
 	for i := range all {
-		items[i] = all[i].item
+		items[i] = from[all[i].at]
 	}
+}
+
+// hashed is the place of one item that sortAsHash sorts. It is no generic type: the program then holds one sort for all.
+type hashed struct {
+	bucket uint32
+	at     int
+	name   string
+}
+
+func (a hashed) compare(b hashed) int {
+	if c := cmp.Compare(a.bucket, b.bucket); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.name, b.name)
 }

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -83,7 +83,7 @@ func policyFiles(tree string, paths []string) (files []policyFile, problems []Pr
 			add(name, full)
 		}
 	}
-	slices.SortStableFunc(files, func(a, b policyFile) int { return strings.Compare(a.base, b.base) })
+	sort.SliceStable(files, func(a, b int) bool { return files[a].base < files[b].base })
 	return files, problems
 }
 

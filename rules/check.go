@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -32,14 +33,12 @@ func CheckFile(name string, text []byte, opts CheckOptions) (*File, []Problem) {
 		}
 		p.repeats()
 	}
-	slices.SortStableFunc(p.problems, func(a, b Problem) int {
+	sort.SliceStable(p.problems, func(i, j int) bool {
+		a, b := &p.problems[i], &p.problems[j]
 		if a.phase != b.phase {
-			return int(a.phase) - int(b.phase)
+			return a.phase < b.phase
 		}
-		if a.phase == reading {
-			return a.Rule - b.Rule
-		}
-		return 0
+		return a.phase == reading && a.Rule < b.Rule
 	})
 	if opts.Strict {
 		p.strict(opts)

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -10,7 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -155,7 +154,7 @@ func Files(sources []Source) ([]SourceFile, []Problem) {
 			found = append(found, SourceFile{path.Join(source.Dir, name), name, fsys})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b SourceFile) int { return cmp.Compare(a.name, b.name) })
+	sort.SliceStable(found, func(a, b int) bool { return found[a].name < found[b].name })
 	return found, problems
 }
 

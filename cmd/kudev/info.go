@@ -45,7 +45,7 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	flags.StringVarP(&f.idOf, "device-id-of-file", "d", "", "print the number of the device that `FILE` lies on")
 	flags.BoolVarP(&f.exportDB, "export-db", "e", false, "print all devices")
 	flags.BoolVarP(&f.cleanup, "cleanup-db", "c", false, "remove all records")
-	flags.StringSliceVar(&f.properties, "property", nil, "only the properties `NAME[,NAME...]`")
+	flags.StringArrayVar(&f.properties, "property", nil, "only the properties `NAME[,NAME...]`")
 	flags.BoolVar(&f.asValue, "value", false, "print values without their names")
 	flags.StringVar(&f.json, "json", "off", "print JSON, `FORM`: short, pretty or off")
 	flags.Lookup("json").NoOptDefVal = "pretty"
@@ -54,6 +54,9 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	rest, err := e.parse(flags, args)
 	if err != nil {
 		return err
+	}
+	if f.properties != nil { // pflag's own lists are CSV, of which 17 KB would be linked
+		f.properties = strings.Split(strings.Join(f.properties, ","), ",")
 	}
 	if !slices.Contains([]string{"name", "symlink", "path", "property", "all"}, f.query) {
 		return misuse("unknown query type %q", f.query)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -112,11 +113,11 @@ func grant(have []ACLEntry, user uint32, add bool) []ACLEntry {
 	if named || flushed {
 		out = append(out, ACLEntry{ACLMask, mask, ^uint32(0)})
 	}
-	slices.SortStableFunc(out, func(a, b ACLEntry) int {
-		if a.Tag != b.Tag {
-			return int(a.Tag) - int(b.Tag)
+	sort.SliceStable(out, func(a, b int) bool {
+		if out[a].Tag != out[b].Tag {
+			return out[a].Tag < out[b].Tag
 		}
-		return int(int64(a.ID) - int64(b.ID))
+		return out[a].ID < out[b].ID
 	})
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -100,11 +101,12 @@ func (t *tally) finish() *Account {
 	for what, took := range t.waited {
 		a.Waited = append(a.Waited, WaitedFor{what, took})
 	}
-	slices.SortFunc(a.Waited, func(x, y WaitedFor) int {
+	sort.Slice(a.Waited, func(i, j int) bool {
+		x, y := a.Waited[i], a.Waited[j]
 		if x.Took != y.Took {
-			return int(y.Took - x.Took)
+			return x.Took > y.Took
 		}
-		return strings.Compare(x.What, y.What)
+		return x.What < y.What
 	})
 	return &a
 }
