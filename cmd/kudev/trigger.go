@@ -242,7 +242,7 @@ func (e *env) untilDaemon(ctx context.Context, cfg *modload.Config, limit timeou
 		select {
 		case <-time.After(20 * time.Millisecond): // nobody tells of a socket that is served
 		case <-ctx.Done():
-			return fmt.Errorf("no daemon after %v: %w", limit.d, ctx.Err())
+			return fmt.Errorf("no daemon is there after %v", limit.d)
 		}
 	}
 	return nil

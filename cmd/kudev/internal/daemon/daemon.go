@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -119,6 +121,9 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		name := passingName(d.run(), os.Getpid())
 		os.MkdirAll(filepath.Dir(name), 0o755)
 		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			if errors.Is(err, unix.EROFS) {
+				err = fmt.Errorf("%w: mount a tmpfs on /run first", err)
+			}
 			return nil, fmt.Errorf("be the daemon for this while: %w", err)
 		}
 		undo = append(undo, func() { os.Remove(name) })

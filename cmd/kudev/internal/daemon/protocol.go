@@ -100,11 +100,8 @@ type Conn struct {
 // Dial connects to the daemon whose socket is below run.
 func Dial(run string) (*Conn, error) {
 	c, err := dialUnix("unix", socketPath(run))
-	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("only root may speak to the daemon: %w", err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
+		return nil, notConnected(err)
 	}
 	return &Conn{c: c, r: bufio.NewReader(c)}, nil
 }
@@ -112,6 +109,14 @@ func Dial(run string) (*Conn, error) {
 // dialUnix connects to a socket's file. net.Dial would link the resolver of host names into the program, a sixteenth of it.
 func dialUnix(network, path string) (*net.UnixConn, error) {
 	return net.DialUnix(network, nil, &net.UnixAddr{Name: path, Net: network})
+}
+
+// notConnected is why nobody answers: nobody is there, or nobody for this user.
+func notConnected(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("only root may speak to the daemon: %w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrNoDaemon, err)
 }
 
 func socketPath(run string) string {

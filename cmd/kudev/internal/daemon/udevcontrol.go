@@ -174,7 +174,7 @@ func (d *Daemon) serveUdevClient(ctx context.Context, c *net.UnixConn) {
 func UdevControl(ctx context.Context, run string, verb UdevVerb, n int32, text string) error {
 	c, err := new(net.Dialer).DialUnix(ctx, "unixpacket", nil, &net.UnixAddr{Name: udevSocketPath(run), Net: "unixpacket"})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
+		return notConnected(err)
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
