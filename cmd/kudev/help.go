@@ -80,7 +80,7 @@ kudev modules --from /mnt/saved/sys --release 6.1.0-56-amd64`}
 	case "monitor":
 		return help{"kudev-trigger", `
 Without -k and -u it prints both kinds, until it is interrupted. --decisions
-asks the daemon for what it did, from its first event on.`, `
+asks the daemon for what it did, the latest 1024 events, and does.`, `
 kudev monitor --udev --property --subsystem-match block
 kudev monitor --decisions --json
 kudev monitor --match '{"action": "add", "env": {"SUBSYSTEM": "net"}}'`}
