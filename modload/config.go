@@ -68,7 +68,8 @@ const ConfigFile = "/etc/kudev/kudev.conf"
 
 // Resolve builds the configuration from its sources: the flags, then kudev.* on the kernel command line, then
 // /etc/kudev/kudev.conf, then the value linked in, then the default. A setting comes whole from the highest source that
-// names it; only forbid and allow are collected from all. The environment is not among them.
+// names it; only forbid and allow are collected from all. The environment is not among them. What udev has of these
+// settings counts just below kudev's own: udev.conf below kudev.conf, udev.* on the command line below kudev.*.
 //
 // While a daemon runs, the module roots, the release and the firmware path are taken from its record: see
 // [Config.Conflict] and [Config.Overrides].
@@ -121,6 +122,7 @@ func readSources(options Options) (*Config, error) {
 			return nil, fmt.Errorf("value linked in: %w", err)
 		}
 	}
+	c.readUdevFile()
 	c.readFile()
 	c.readCommandLine()
 	if c.Release() == "" {
@@ -453,6 +455,7 @@ func (c *Config) readCommandLine() {
 		c.problems = append(c.problems, Problem{File: place, Text: err.Error()})
 	}
 	c.cmdline = strings.TrimRight(string(data), "\n\x00")
+	c.readUdevCommandLine()
 	for name, value := range splitCommandLine(c.cmdline) {
 		name, ours := strings.CutPrefix(name, "kudev.")
 		if !ours {
