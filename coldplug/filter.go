@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kudev/kudev/hotplug"
@@ -12,7 +13,7 @@ import (
 
 // Filter keeps some devices of a walk. Its fields are udevadm trigger's options, and an empty one keeps all: see
 // udevadm(8). Patterns are the shell's, and '*' crosses '/'. The fields hold together (and), the members of a field
-// are alternatives (or), but for Attrs, which must all hold.
+// are alternatives (or), but for Attrs, where those of one name are alternatives and each name must hold.
 type Filter struct {
 	Subsystems   []string // --subsystem-match
 	NoSubsystems []string // --subsystem-nomatch
@@ -69,7 +70,9 @@ func (f *Filter) keeps(roots hotplug.Roots, item Item) bool {
 	}
 	dir := sysdir(roots) + item.Devpath
 	for _, a := range f.Attrs {
-		if !hasAttr(dir, a) {
+		name, _, _ := strings.Cut(a, "=")
+		same := func(b string) bool { return b == name || strings.HasPrefix(b, name+"=") }
+		if !slices.ContainsFunc(f.Attrs, func(b string) bool { return same(b) && hasAttr(dir, b) }) {
 			return false
 		}
 	}

@@ -107,7 +107,7 @@ func (d *Device) readSubsystem() (name, bus string) {
 			return path.Base(target), ""
 		}
 	}
-	before, _, drivers := strings.Cut(d.devpath, "/drivers/")
+	before, _, drivers := strings.Cut(d.devpath+"/", "/drivers/")
 	switch {
 	case name != "" && name != "drivers":
 		return name, ""

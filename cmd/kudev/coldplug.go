@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -138,40 +137,4 @@ func (e *env) printAccount(a *daemon.Account, asJSON bool) error {
 		fmt.Fprintf(e.stderr, "%s: not waited for any longer: %s\n", e.name, g)
 	}
 	return err
-}
-
-// timeout is a flag in seconds, as udevadm's, or with a unit.
-type timeout struct {
-	d   time.Duration
-	set bool
-}
-
-func timeoutFlag(flags *pflag.FlagSet, short string) *timeout {
-	t := &timeout{}
-	flags.VarP(t, "timeout", short, "wait at most so long (seconds, or with a unit); 0 for not at all")
-	return t
-}
-
-func (t *timeout) String() string { return "" }
-func (t *timeout) Type() string   { return "SECONDS" }
-
-func (t *timeout) Set(s string) error {
-	if n, err := strconv.ParseFloat(s, 64); err == nil && n >= 0 && n < 1e9 {
-		t.d, t.set = time.Duration(n*float64(time.Second)), true
-		return nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is no time", s)
-	}
-	t.d, t.set = d, true
-	return nil
-}
-
-// micros is the timeout as a request has it: 0 for the configured one.
-func (t *timeout) micros() daemon.Micros {
-	if !t.set {
-		return 0
-	}
-	return max(1, daemon.Micros(t.d/time.Microsecond))
 }

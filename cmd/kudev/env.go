@@ -18,6 +18,7 @@ import (
 type env struct {
 	name           string // as errors begin: "kudev config", or "modprobe" when called so
 	command        command
+	udevadm        bool // as udevadm: misuse is exit status 1, and every command takes -V
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	options        modload.Options // the sources of the configuration, without a command's own flags

@@ -5,12 +5,14 @@ import (
 	"strings"
 )
 
-// getoptOption is an option of one of kmod's programs. Several may share an id: they are one option under several names.
+// getoptOption is an option of one program. Several may share an id: they are one option under several names.
 type getoptOption struct {
-	id    string // what the program asks for
-	short byte   // 0: none
-	long  string // "": none
-	value bool   // an argument is required
+	id       string // what the program asks for
+	short    byte   // 0: none
+	long     string // "": none
+	value    bool   // an argument is required
+	optional bool   // an argument may be attached (-w5, --wait=5)
+	absent   string // the value without one
 }
 
 // getoptResult is one option as it was given.
@@ -35,13 +37,15 @@ func getopt(options []getoptOption, args []string, first bool) (found []getoptRe
 				return nil, nil, err
 			}
 			switch {
-			case attached && !o.value:
+			case attached && !o.value && !o.optional:
 				return nil, nil, fmt.Errorf("option '--%s' doesn't allow an argument", o.long)
 			case o.value && !attached:
 				if len(args) == 0 {
 					return nil, nil, fmt.Errorf("option '--%s' requires an argument", o.long)
 				}
 				value, args = args[0], args[1:]
+			case !attached:
+				value = o.absent
 			}
 			found = append(found, getoptResult{o.id, value})
 		case len(arg) > 1 && arg[0] == '-':
@@ -50,12 +54,14 @@ func getopt(options []getoptOption, args []string, first bool) (found []getoptRe
 				if !ok {
 					return nil, nil, fmt.Errorf("invalid option -- '%c'", arg[i])
 				}
-				if !o.value {
-					found = append(found, getoptResult{id: o.id})
+				if !o.value && !o.optional {
+					found = append(found, getoptResult{o.id, o.absent})
 					continue
 				}
 				value := arg[i+1:]
-				if value == "" {
+				if value == "" && o.optional {
+					value = o.absent
+				} else if value == "" {
 					if len(args) == 0 {
 						return nil, nil, fmt.Errorf("option requires an argument -- '%c'", arg[i])
 					}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -77,7 +76,7 @@ func updateHwdb(e *env, root string, usr, strict, quiet, compat bool) error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		slog.Info("no hwdb.d files: there is no database now", "path", path)
+		fmt.Fprintf(e.stderr, "%s: no hwdb.d files: there is no %s now\n", e.name, path)
 		return nil
 	}
 	bad := 0

@@ -1,17 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -58,6 +59,7 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	if f.properties != nil { // pflag's own lists are CSV, of which 17 KB would be linked
 		f.properties = strings.Split(strings.Join(f.properties, ","), ",")
 	}
+	f.export = f.export || flags.Changed("export-prefix")
 	if !slices.Contains([]string{"name", "symlink", "path", "property", "all"}, f.query) {
 		return misuse("unknown query type %q", f.query)
 	}
@@ -70,12 +72,7 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	case f.exportDB:
 		return e.exportDB(ctx, f)
 	case f.idOf != "":
-		var st unix.Stat_t
-		if err := unix.Stat(f.idOf, &st); err != nil {
-			return fmt.Errorf("%s: %w", f.idOf, err)
-		}
-		_, err := fmt.Fprintf(e.stdout, "%d:%d\n", unix.Major(st.Dev), unix.Minor(st.Dev))
-		return err
+		return e.deviceOfFile(f)
 	}
 	var wanted []string
 	for _, p := range f.paths {
@@ -93,18 +90,21 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	wanted = append(wanted, rest...)
 	if len(wanted) == 0 {
 		if f.tree {
-			return e.infoTree(ctx)
+			return e.infoTree(ctx, "")
 		}
 		return misuse("a device name or path is wanted")
 	}
 	var failed error
 	for _, name := range wanted {
-		item, err := e.lookupDevice(name)
+		dev, err := e.findDevice(name)
 		if err == nil && f.waitFor != "" {
-			err = e.untilHandled(ctx, item.Devpath, f.waitFor)
+			err = e.untilHandled(ctx, dev.Devpath(), f.waitFor)
 		}
-		if err == nil {
-			err = e.info(f, item.Devpath)
+		switch {
+		case err == nil && f.tree:
+			err = e.infoTree(ctx, dev.Devpath())
+		case err == nil:
+			err = e.info(f, dev.Devpath())
 		}
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -117,17 +117,45 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	return failed
 }
 
+// deviceOfFile prints the number of the device that a file lies on.
+func (e *env) deviceOfFile(f *infoFlags) error {
+	var st unix.Stat_t
+	if err := unix.Stat(f.idOf, &st); err != nil {
+		return fmt.Errorf("%s: %w", f.idOf, err)
+	}
+	major, minor := unix.Major(st.Dev), unix.Minor(st.Dev)
+	if !f.export {
+		_, err := fmt.Fprintf(e.stdout, "%d:%d\n", major, minor)
+		return err
+	}
+	prefix := cmp.Or(f.prefix, "INFO_")
+	_, err := fmt.Fprintf(e.stdout, "%sMAJOR=%d\n%sMINOR=%d\n", prefix, major, prefix, minor)
+	return err
+}
+
+// findDevice finds a device, or another directory of sysfs that udev speaks of, by its path, its node or a link to it, or its
+// name in udev's database.
+func (e *env) findDevice(name string) (*hotplug.Device, error) {
+	if strings.HasPrefix(name, "/") {
+		if name = path.Clean(name); !strings.HasPrefix(name, "/dev/") {
+			return e.roots.Device(name)
+		}
+	}
+	item, err := e.lookupDevice(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.roots.Device(item.Devpath)
+}
+
 // untilHandled waits for the device's record.
 func (e *env) untilHandled(ctx context.Context, devpath, limit string) error {
-	if limit != "infinity" {
-		var t timeout
-		if err := t.Set(limit); err != nil {
-			return usageError{err}
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, t.d)
-		defer cancel()
+	var t timeout
+	if err := t.Set(limit); err != nil {
+		return usageError{err}
 	}
+	ctx, cancel := t.context(ctx)
+	defer cancel()
 	for {
 		dev, err := e.roots.Device(devpath)
 		if err != nil {
@@ -139,7 +167,7 @@ func (e *env) untilHandled(ctx context.Context, devpath, limit string) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("not handled: %w", ctx.Err())
+			return fmt.Errorf("it is not handled after %v", t.d)
 		}
 	}
 }
@@ -194,13 +222,16 @@ func (e *env) info(f *infoFlags, devpath string) error {
 		}
 		_, err = io.WriteString(e.stdout, b.String())
 	default:
-		_, err = io.WriteString(e.stdout, deviceRecord(dev, rec))
+		_, err = io.WriteString(e.stdout, deviceRecord(dev, rec)+"\n")
 	}
 	return err
 }
 
 // deviceProperties are the device's own, then those of its record, as sd-device gives them.
 func deviceProperties(dev *hotplug.Device, rec *hotplug.Record) []hotplug.Pair {
+	if dev.Subsystem() == "" { // a mere directory
+		return nil
+	}
 	var list []hotplug.Pair
 	set := func(key, value string) {
 		for i := range list {
@@ -275,7 +306,6 @@ func deviceRecord(dev *hotplug.Device, rec *hotplug.Record) string {
 	for _, p := range deviceProperties(dev, rec) {
 		fmt.Fprintf(&b, "E: %s=%s\n", p.Key, p.Value)
 	}
-	b.WriteByte('\n')
 	return b.String()
 }
 
@@ -293,7 +323,7 @@ func (e *env) infoJSON(f *infoFlags, dev *hotplug.Device, rec *hotplug.Record) e
 }
 
 func (e *env) exportDB(ctx context.Context, f *infoFlags) error {
-	items, err := coldplug.Walk(ctx, e.roots, coldplug.All)
+	items, err := coldplug.Walk(ctx, e.roots, coldplug.Devices)
 	if err != nil {
 		return err
 	}
@@ -308,20 +338,39 @@ func (e *env) exportDB(ctx context.Context, f *infoFlags) error {
 	return nil
 }
 
-// cleanupDB removes the records, but for those that are to outlive the initramfs.
+// cleanupDB removes the records, with their links' and tags' files, but for those that are to outlive the initramfs. The
+// daemon's watches are left to it.
 func (e *env) cleanupDB() error {
 	dir := filepath.Join(e.roots.RunDir(), "udev")
-	entries, _ := os.ReadDir(dir + "/data")
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && info.Mode()&os.ModeSticky == 0 {
-			os.Remove(filepath.Join(dir, "data", entry.Name()))
+	var errs []error
+	remove := func(name string) {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
-	var errs []error
-	for _, name := range []string{"links", "tags", "static_node-tags", "watch"} {
-		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+	kept := make(map[string]bool)
+	entries, _ := os.ReadDir(dir + "/data")
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && info.Mode()&os.ModeSticky != 0 {
+			kept[entry.Name()] = true
+			continue
+		}
+		remove(filepath.Join(dir, "data", entry.Name()))
 	}
-	return errors.Join(errs...)
+	for _, of := range []string{"links", "tags"} {
+		folders, _ := os.ReadDir(filepath.Join(dir, of))
+		for _, folder := range folders {
+			name := filepath.Join(dir, of, folder.Name())
+			entries, _ := os.ReadDir(name)
+			for _, entry := range entries {
+				if !kept[entry.Name()] {
+					remove(filepath.Join(name, entry.Name()))
+				}
+			}
+			os.Remove(name) // when nothing is left
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(filepath.Join(dir, "static_node-tags")))...)
 }
 
 // attributeWalk prints a device's attributes, and those of the devices above it, as rules match them.
@@ -336,14 +385,14 @@ func attributeWalk(w io.Writer, dev *hotplug.Device) error {
 	for ; dev != nil; dev = dev.Parent() {
 		fmt.Fprintf(&b, "  looking at %s '%s':\n    KERNEL%s==\"%s\"\n    SUBSYSTEM%s==\"%s\"\n    DRIVER%s==\"%s\"\n",
 			word, dev.Devpath(), s, dev.Sysname(), s, dev.Subsystem(), s, dev.Driver())
-		for _, name := range attributeNames(dev, "") {
+		names := attributeNames(dev, "")
+		slices.Sort(names)
+		for _, name := range names {
 			value, err := dev.Attr(name)
 			switch {
-			case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EIO), errors.Is(err, unix.EINVAL):
+			case errors.Is(err, fs.ErrPermission):
 				value = "(not readable)"
-			case err != nil:
-				continue
-			case !printable(value):
+			case err != nil, strings.HasPrefix(value, "/"), !printable(value):
 				continue
 			}
 			fmt.Fprintf(&b, "    ATTR%s{%s}==\"%s\"\n", s, name, value)
@@ -354,6 +403,9 @@ func attributeWalk(w io.Writer, dev *hotplug.Device) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// unshown are the attributes of which the walk speaks elsewhere, or that are no rule's business.
+var unshown = []string{"uevent", "dev", "modalias", "resource", "driver", "subsystem", "module"}
 
 // attributeNames lists the files of a device, and of its folders that are no devices.
 func attributeNames(dev *hotplug.Device, folder string) []string {
@@ -366,7 +418,7 @@ func attributeNames(dev *hotplug.Device, folder string) []string {
 			continue
 		}
 		switch {
-		case entry == "uevent" || entry == "dev" || entry == "subsystem" || entry == "driver" || entry == "device":
+		case slices.Contains(unshown, name):
 		case mode.IsDir():
 			if _, err := dev.Readlink(name); err == nil {
 				continue
@@ -374,7 +426,7 @@ func attributeNames(dev *hotplug.Device, folder string) []string {
 			if _, err := dev.Stat(name + "/uevent"); err != nil && strings.Count(name, "/") < 3 {
 				names = append(names, attributeNames(dev, name)...)
 			}
-		case mode.IsRegular():
+		case mode.IsRegular() && mode&0o600 != 0:
 			names = append(names, name)
 		}
 	}
@@ -382,23 +434,5 @@ func attributeNames(dev *hotplug.Device, folder string) []string {
 }
 
 func printable(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) })
-}
-
-// infoTree prints all devices, each below the one that it is part of.
-func (e *env) infoTree(ctx context.Context) error {
-	items, err := coldplug.Walk(ctx, e.roots, coldplug.Devices)
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(items, func(a, b coldplug.Item) int { return strings.Compare(a.Devpath, b.Devpath) })
-	var above []string
-	for _, item := range items {
-		for len(above) > 0 && !strings.HasPrefix(item.Devpath, above[len(above)-1]+"/") {
-			above = above[:len(above)-1]
-		}
-		fmt.Fprintf(e.stdout, "%s%s (%s)\n", strings.Repeat("  ", len(above)), item.Devpath, item.Subsystem)
-		above = append(above, item.Devpath)
-	}
-	return nil
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

@@ -113,7 +113,7 @@ func brief(argv []string) bool {
 	return false
 }
 
-// run is the whole program: 0 done, 1 failed, 2 misused.
+// run is the whole program: 0 done, 1 failed, 2 misused, which for udevadm is 1 too.
 func run(ctx context.Context, e *env, argv []string) int {
 	if name, ok := kernelRequest(argv, e.parentIsKernel); ok {
 		e.name = "kudev"
@@ -180,7 +180,7 @@ func (e *env) status(err error) int {
 		return 0
 	case errors.As(err, &status):
 		return int(status)
-	case errors.As(err, &misused):
+	case errors.As(err, &misused) && !e.udevadm:
 		fmt.Fprintf(e.stderr, "%s: %v\n", e.name, err)
 		fmt.Fprintf(e.stderr, "usage: %s\n", e.usageLine())
 		return 2
@@ -196,19 +196,52 @@ func (e *env) usageLine() string {
 	return e.name + " " + e.command.synopsis
 }
 
-// parse parses a command's flags and returns what is left. --help and -h show the usage and end the command with 0.
+// parse parses a command's flags as getopt_long does, and returns what is left. --help and -h show the usage and end the
+// command with 0.
 func (e *env) parse(flags *pflag.FlagSet, args []string) ([]string, error) {
-	flags.Usage = func() {}
-	flags.SetOutput(e.stderr)
+	return e.parseOptions(flags, args, false)
+}
+
+// parseFirst is parse for a command whose options end with its first argument.
+func (e *env) parseFirst(flags *pflag.FlagSet, args []string) ([]string, error) {
+	return e.parseOptions(flags, args, true)
+}
+
+func (e *env) parseOptions(flags *pflag.FlagSet, args []string, first bool) ([]string, error) {
 	flags.SortFlags = false
-	if err := flags.Parse(args); err != nil {
-		if !errors.Is(err, pflag.ErrHelp) {
-			return nil, usageError{err}
-		}
-		e.printHelp(flags)
-		return nil, exitStatus(0)
+	options := []getoptOption{{id: "help", short: 'h', long: "help"}}
+	if e.udevadm {
+		options = append(options, getoptOption{id: "version", short: 'V', long: "version"})
 	}
-	return flags.Args(), nil
+	flags.VisitAll(func(f *pflag.Flag) {
+		o := getoptOption{id: f.Name, long: f.Name, value: f.NoOptDefVal == "", optional: f.NoOptDefVal != "", absent: f.NoOptDefVal}
+		if f.Shorthand != "" {
+			o.short = f.Shorthand[0]
+		}
+		if f.Value.Type() == "bool" && o.optional {
+			o.optional = false
+		}
+		options = append(options, o)
+	})
+	found, rest, err := getopt(options, args, first)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	for _, f := range found {
+		switch flag := flags.Lookup(f.id); {
+		case flag == nil && f.id == "help":
+			e.printHelp(flags)
+			return nil, exitStatus(0)
+		case flag == nil:
+			fmt.Fprintln(e.stdout, udevadmVersion)
+			return nil, exitStatus(0)
+		default:
+			if err := flags.Set(f.id, f.value); err != nil {
+				return nil, usageError{fmt.Errorf("option '--%s': %w", f.id, errors.Unwrap(err))}
+			}
+		}
+	}
+	return rest, nil
 }
 
 func runHelp(ctx context.Context, e *env, args []string) error {

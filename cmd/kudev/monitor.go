@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"strings"
 	"sync"
@@ -38,7 +37,7 @@ func runMonitor(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
+	if len(rest) > 0 && !e.udevadm { // udevadm looks at none
 		return misuse("no arguments wanted")
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
@@ -52,7 +51,7 @@ func runMonitor(ctx context.Context, e *env, args []string) error {
 	if !*kernel && !*udev {
 		*kernel, *udev = true, true
 	}
-	m := &monitor{out: e.stdout, properties: *property, json: *asJSON, tags: *tags}
+	m := &monitor{out: e.stdout, said: e.stderr, name: e.name, properties: *property, json: *asJSON, tags: *tags}
 	for _, s := range *subsystems {
 		name, devtype, _ := strings.Cut(s, "/")
 		m.subsystems = append(m.subsystems, [2]string{name, devtype})
@@ -97,7 +96,8 @@ func parseMatches(list []string) (*netlink.RuleDefinitions, error) {
 // monitor prints events from two sockets.
 type monitor struct {
 	mu         sync.Mutex
-	out        io.Writer
+	out, said  io.Writer
+	name       string
 	properties bool
 	json       bool
 	subsystems [][2]string
@@ -160,7 +160,7 @@ func (m *monitor) follow(ctx context.Context, l *hotplug.Listener, source string
 		case err == nil:
 		case errors.Is(err, hotplug.ErrOverflow):
 			dropped, err := l.Drain(ctx, func(*hotplug.Event) error { return ctx.Err() })
-			fmt.Fprintf(os.Stderr, "kudev monitor: events were dropped by the kernel: %d\n", dropped)
+			fmt.Fprintf(m.said, "%s: the kernel dropped %d events: the socket was full\n", m.name, dropped)
 			if err != nil && ctx.Err() == nil {
 				return err
 			}

@@ -24,7 +24,7 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
+	if len(rest) > 0 && !e.udevadm { // udevadm looks at none
 		return misuse("no arguments wanted")
 	}
 	if *exitIf != "" {

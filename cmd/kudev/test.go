@@ -20,7 +20,7 @@ import (
 func runTest(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	action := flags.StringP("action", "a", "add", "handle this `ACTION`")
-	flags.StringP("resolve-names", "N", "early", "look up users and groups `WHEN`: early, late or never")
+	names := flags.StringP("resolve-names", "N", "early", "look up users and groups `WHEN`: early, late or never")
 	extra := flags.StringArrayP("extra-rules-dir", "D", nil, "take rules from `DIR` too, above all others")
 	verbose := flags.BoolP("verbose", "v", false, "print what each matching line does")
 	all := flags.Bool("all", false, "print the lines that do not match too, and at which key")
@@ -36,11 +36,22 @@ func runTest(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return misuse("one device wanted")
+	if *action == "help" {
+		return e.printActions()
 	}
 	if !slices.Contains(actions, *action) {
 		return misuse("unknown action %q", *action)
+	}
+	if !slices.Contains([]string{"early", "late", "never"}, *names) {
+		return misuse(`--resolve-names takes "early", "late" or "never"`)
+	}
+	if len(rest) != 1 {
+		return misuse("one device wanted")
+	}
+	if !*apply && !*asJSON {
+		fmt.Fprint(e.stdout, "This program is for debugging only, it does not run any program\n"+
+			"specified by a RUN key. It may show incorrect results, because\n"+
+			"some values may be different, or not available at a simulation run.\n\n")
 	}
 	cfg, err := e.resolve(tree)
 	if err != nil {
@@ -129,9 +140,6 @@ func (e *env) printTrace(t *rules.Trace) {
 // printDecided prints in udevadm test's manner: properties, then RUN.
 func (e *env) printDecided(out *daemon.Decided) error {
 	var b strings.Builder
-	b.WriteString("This program is for debugging only, it does not run any program\n" +
-		"specified by a RUN key. It may show incorrect results, because\n" +
-		"some values may be different, or not available at a simulation run.\n\n")
 	for _, p := range out.Policy.Problems {
 		if p.Severity == rules.Error && !strings.HasPrefix(p.File, "embedded/") {
 			fmt.Fprintf(e.stderr, "%s\n", p.Error())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,13 +19,12 @@ import (
 
 // triggerFlags are udevadm trigger's.
 type triggerFlags struct {
-	verbose, dry, quiet, settle, uuid   bool
-	kind, action                        string
-	filter                              coldplug.Filter
-	parents, nodes                      []string
-	initialized, uninitialized, waiting bool
-	prioritized                         []string
-	waitDaemon                          timeout
+	verbose, dry, quiet, settle, uuid bool
+	kind, action                      string
+	filter                            coldplug.Filter
+	parents, nodes                    []string
+	prioritized                       []string
+	waitDaemon                        timeout
 }
 
 func (t *triggerFlags) add(flags *pflag.FlagSet) {
@@ -42,8 +42,8 @@ func (t *triggerFlags) add(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&t.filter.Sysnames, "sysname-match", "y", nil, "devices of this `NAME` in sysfs")
 	flags.StringArrayVar(&t.nodes, "name-match", nil, "the device of the node or link `NAME`, and those below it")
 	flags.StringArrayVarP(&t.parents, "parent-match", "b", nil, "the device `SYSPATH` and those below it")
-	flags.BoolVar(&t.initialized, "initialized-match", false, "devices that were handled already")
-	flags.BoolVar(&t.uninitialized, "initialized-nomatch", false, "devices that were not handled yet")
+	flags.BoolFunc("initialized-match", "devices that were handled already", func(string) error { t.filter.Initialized = new(true); return nil })
+	flags.BoolFunc("initialized-nomatch", "devices that were not handled yet", func(string) error { t.filter.Initialized = new(false); return nil })
 	flags.BoolVarP(&t.settle, "settle", "w", false, "wait until the events are through")
 	flags.BoolVar(&t.uuid, "uuid", false, "print the UUID of the events")
 	flags.StringArrayVar(&t.prioritized, "prioritized-subsystem", nil, "announce devices of `SUBSYSTEM[,SUBSYSTEM...]` first")
@@ -65,20 +65,14 @@ func runTrigger(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if t.action == "help" {
-		for _, a := range actions {
-			fmt.Fprintln(e.stdout, a)
-		}
-		return nil
+		return e.printActions()
 	}
-	if !containsString(actions, t.action) {
+	if !slices.Contains(actions, t.action) {
 		return misuse("unknown action %q", t.action)
 	}
 	kind, err := coldplug.ParseType(t.kind)
 	if err != nil {
 		return misuse("%v", err)
-	}
-	if t.initialized || t.uninitialized {
-		t.filter.Initialized = &t.initialized
 	}
 	cfg, err := e.resolve(tree)
 	if err != nil {
@@ -100,17 +94,13 @@ func runTrigger(ctx context.Context, e *env, args []string) error {
 	return nil
 }
 
-func containsString(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
+func (e *env) printActions() error {
+	_, err := fmt.Fprintln(e.stdout, strings.Join(actions, "\n"))
+	return err
 }
 
-// selectDevices returns what the flags and arguments name. A device that is not there is said on stderr, and the rest
-// counts.
+// selectDevices returns what the flags and arguments name: a named device with those below it, as udevadm does. One that is not there
+// is said on stderr, and the rest counts.
 func (e *env) selectDevices(ctx context.Context, t *triggerFlags, kind coldplug.Type, devices []string) (items []coldplug.Item, failed bool, err error) {
 	one := func(name string) (coldplug.Item, bool) {
 		item, err := e.lookupDevice(name)
@@ -123,24 +113,24 @@ func (e *env) selectDevices(ctx context.Context, t *triggerFlags, kind coldplug.
 		}
 		return item, err == nil
 	}
-	for _, name := range append(t.nodes, t.parents...) {
+	names := slices.Concat(devices, t.nodes, t.parents)
+	var named []coldplug.Item
+	for _, name := range names {
 		if item, ok := one(name); ok {
+			named = append(named, item)
 			t.filter.Parents = append(t.filter.Parents, item.Devpath)
 		}
 	}
-	if len(t.filter.Parents) == 0 && len(t.nodes)+len(t.parents) > 0 {
+	if len(t.filter.Parents) == 0 && len(names) > 0 {
 		return nil, true, nil
-	}
-	if len(devices) > 0 {
-		for _, name := range devices {
-			if item, ok := one(name); ok {
-				items = append(items, item)
-			}
-		}
-		return items, failed, nil
 	}
 	if items, err = coldplug.Walk(ctx, e.roots, kind); err != nil {
 		return nil, failed, err
+	}
+	for _, item := range named { // one that is of no class and no bus, or no device
+		if item.Subsystem != "" && !slices.ContainsFunc(items, func(i coldplug.Item) bool { return i.Devpath == item.Devpath }) {
+			items = append(items, item)
+		}
 	}
 	if items, err = t.filter.Select(ctx, e.roots, items); err != nil {
 		return nil, failed, usageError{err}
@@ -179,7 +169,7 @@ func (e *env) trigger(ctx context.Context, cfg *modload.Config, t *triggerFlags,
 			case err == nil && t.verbose:
 				fmt.Fprintln(e.stdout, "/sys"+item.Devpath)
 			}
-			if err == nil && t.uuid {
+			if err == nil && t.uuid && !t.dry {
 				fmt.Fprintln(e.stdout, uuid)
 			}
 		},
@@ -236,13 +226,13 @@ func (e *env) untilDaemon(ctx context.Context, cfg *modload.Config, limit timeou
 	if !limit.set {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit.d)
+	ctx, cancel := limit.context(ctx)
 	defer cancel()
 	for cfg.DaemonPid() == 0 && !e.udevRuns() {
 		select {
 		case <-time.After(20 * time.Millisecond): // nobody tells of a socket that is served
 		case <-ctx.Done():
-			return fmt.Errorf("no daemon is there after %v", limit.d)
+			return fmt.Errorf("no daemon runs after %v", limit.d)
 		}
 	}
 	return nil

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,25 +43,19 @@ func udevadmCommands() []command {
 
 // runUdevadm is udevadm: it takes a command of its own.
 func runUdevadm(ctx context.Context, e *env, args []string) error {
-	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
-		switch args[0] {
-		case "-h", "--help":
-			fmt.Fprintln(e.stdout, "udevadm [--help] [--version] [--debug] COMMAND [COMMAND OPTIONS]\n\nSend control commands or test the device manager.\n\nCommands:")
-			for _, c := range udevadmCommands() {
-				fmt.Fprintf(e.stdout, "  %-12s %s\n", c.name, c.short)
-			}
-			return nil
-		case "-V", "--version":
-			_, err := fmt.Fprintln(e.stdout, udevadmVersion)
-			return err
-		case "-d", "--debug":
-			args = args[1:]
-		default:
-			return misuse("unknown option %s", args[0])
-		}
+	e.udevadm = true
+	flags := pflag.NewFlagSet("udevadm", pflag.ContinueOnError)
+	flags.BoolP("debug", "d", false, "say more")
+	args, err := e.parseFirst(flags, args)
+	if err != nil {
+		return err
 	}
 	if len(args) == 0 {
-		return misuse("a command is wanted")
+		return misuse("a command is wanted: %s help lists them", e.name)
+	}
+	if args[0] == "help" {
+		e.printHelp(flags)
+		return nil
 	}
 	for _, c := range udevadmCommands() {
 		if c.name == args[0] {
@@ -67,7 +63,7 @@ func runUdevadm(ctx context.Context, e *env, args []string) error {
 			return c.run(ctx, e, args[1:])
 		}
 	}
-	return misuse("unknown command %s", args[0])
+	return misuse("no command is called %s: %s help lists them", args[0], e.name)
 }
 
 // runControl sends requests to whoever serves udev's control socket: kudev's daemon or udevd.
@@ -92,13 +88,16 @@ func runControl(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 || flags.NFlag() == 0 {
-		return misuse("an option is wanted, and no arguments")
+	if len(rest) > 0 {
+		return misuse("%s: no arguments wanted", rest[0])
 	}
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
-	if limit.set && limit.d > 0 {
-		ctx, cancel = context.WithTimeout(ctx, limit.d)
+	if flags.NFlag() == 0 {
+		return misuse("an option is wanted")
 	}
+	if !limit.set || limit.d == 0 && !limit.forever {
+		limit.d, limit.set = 60*time.Second, true
+	}
+	ctx, cancel := limit.context(ctx)
 	defer cancel()
 	send := func(verb daemon.UdevVerb, n int32, text string) {
 		if err == nil {
@@ -156,6 +155,12 @@ func runTestBuiltin(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *action == "help" {
+		return e.printActions()
+	}
+	if !slices.Contains(actions, *action) {
+		return misuse("unknown action %q", *action)
+	}
 	if len(rest) != 2 {
 		return misuse("a builtin and a device wanted")
 	}
@@ -199,27 +204,43 @@ func runTestBuiltin(ctx context.Context, e *env, args []string) error {
 func runWait(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("wait", pflag.ContinueOnError)
 	limit := timeoutFlag(flags, "t")
-	initialized := flags.Bool("initialized", true, "wait until they have been handled")
+	initialized := flags.String("initialized", "yes", "wait until they have been handled: `BOOL`")
 	removed := flags.Bool("removed", false, "wait until they are gone")
 	settle := flags.Bool("settle", false, "then wait until the daemon has nothing more to do")
 	devices, err := e.parse(flags, args)
 	if err != nil {
 		return err
 	}
+	handled, err := parseBoolean(*initialized)
+	if err != nil {
+		return misuse("option '--initialized': %v", err)
+	}
 	if len(devices) == 0 {
 		return misuse("a device wanted")
 	}
-	if limit.set {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit.d)
-		defer cancel()
-	}
 	for _, name := range devices {
-		for !e.waitDone(name, *removed, *initialized) {
+		if !strings.HasPrefix(name, "/dev/") && !strings.HasPrefix(name, "/sys/") {
+			return misuse("%s: a path that begins with /dev/ or /sys/ is wanted", name)
+		}
+	}
+	until := "handled"
+	switch {
+	case *removed:
+		until = "gone"
+	case !handled:
+		until = "there"
+	}
+	limited, cancel := limit.context(ctx)
+	defer cancel()
+	for _, name := range devices {
+		for !e.waitDone(name, *removed, handled) {
 			select {
 			case <-time.After(20 * time.Millisecond): // sysfs tells nobody
-			case <-ctx.Done():
-				return fmt.Errorf("%s: timed out", name)
+			case <-limited.Done():
+				if ctx.Err() != nil {
+					return fmt.Errorf("wait until %s is %s: interrupted", name, until)
+				}
+				return fmt.Errorf("%s is not %s after %v", name, until, limit.d)
 			}
 		}
 	}
@@ -227,6 +248,17 @@ func runWait(ctx context.Context, e *env, args []string) error {
 		return runSettle(ctx, e, nil)
 	}
 	return nil
+}
+
+// parseBoolean reads a boolean as systemd's programs do.
+func parseBoolean(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "1", "yes", "y", "true", "t", "on":
+		return true, nil
+	case "0", "no", "n", "false", "f", "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither yes nor no", s)
 }
 
 func (e *env) waitDone(name string, removed, initialized bool) bool {
@@ -251,28 +283,21 @@ func (e *env) waitDone(name string, removed, initialized bool) bool {
 // runLock runs a command with whole disks locked, so that the daemon does not look at them meanwhile.
 func runLock(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("lock", pflag.ContinueOnError)
-	flags.SetInterspersed(false)
 	devices := flags.StringArrayP("device", "d", nil, "lock the whole disk of `DEVICE`")
 	backing := flags.StringArrayP("backing", "b", nil, "lock the whole disk that the file system of `PATH` lies on")
-	limit := flags.StringP("timeout", "t", "infinity", "wait at most `SECONDS` for the lock")
+	limit := timeoutFlag(flags, "t")
 	show := flags.BoolP("print", "p", false, "print what would be locked")
-	cmd, err := e.parse(flags, args)
+	cmd, err := e.parseFirst(flags, args)
 	if err != nil {
 		return err
 	}
-	if len(*devices)+len(*backing) == 0 {
+	switch {
+	case len(*devices)+len(*backing) == 0:
 		return misuse("a device to lock wanted")
-	}
-	if len(cmd) == 0 && !*show {
+	case len(cmd) == 0 && !*show:
 		return misuse("a command wanted")
-	}
-	var until time.Time
-	if *limit != "infinity" {
-		var t timeout
-		if err := t.Set(*limit); err != nil {
-			return misuse("%v", err)
-		}
-		until = time.Now().Add(t.d)
+	case len(cmd) > 0 && *show:
+		return misuse("%s: no command wanted with --print", cmd[0])
 	}
 	var nodes []string
 	for _, name := range *devices {
@@ -289,7 +314,7 @@ func runLock(ctx context.Context, e *env, args []string) error {
 		}
 		dev, err := e.roots.DeviceByID(fmt.Sprintf("b%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
 		if err != nil {
-			return fmt.Errorf("%s: it lies on no disk: %w", path, err)
+			return fmt.Errorf("%s lies on no disk", path)
 		}
 		node, err := e.wholeDisk("/dev/" + dev.Devname())
 		if err != nil {
@@ -297,12 +322,16 @@ func runLock(ctx context.Context, e *env, args []string) error {
 		}
 		nodes = append(nodes, node)
 	}
+	slices.Sort(nodes) // so that two who lock the same disks do not wait for one another
+	nodes = slices.Compact(nodes)
 	if *show {
 		for _, n := range nodes {
 			fmt.Fprintln(e.stdout, n)
 		}
 		return nil
 	}
+	limited, cancel := limit.context(ctx)
+	defer cancel()
 	for _, node := range nodes {
 		f, err := os.OpenFile(node, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
@@ -314,13 +343,13 @@ func runLock(ctx context.Context, e *env, args []string) error {
 			if !errors.Is(err, unix.EWOULDBLOCK) {
 				break
 			}
-			if !until.IsZero() && time.Now().After(until) {
-				return fmt.Errorf("%s: locked by another program: timed out", node)
-			}
 			select {
 			case <-time.After(50 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
+			case <-limited.Done():
+				if ctx.Err() != nil {
+					return fmt.Errorf("lock %s: interrupted", node)
+				}
+				return fmt.Errorf("lock %s: another program has it locked, after %v still", node, limit.d)
 			}
 		}
 		if err != nil {
@@ -335,12 +364,18 @@ func runLock(ctx context.Context, e *env, args []string) error {
 	if errors.As(err, &status) && status.Exited() {
 		return exitStatus(status.ExitCode())
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("run %s: %w", cmd[0], err)
+	}
+	return nil
 }
 
 // wholeDisk returns the node of the disk that a block device is, or is part of.
 func (e *env) wholeDisk(name string) (string, error) {
 	dev, err := e.roots.DeviceByNode(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s: no such device", name)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
