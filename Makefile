@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 
 # What the tests of layers 2 to 4 use. apt-get runs only when one of them is missing; Debian's kernel and the peers are
 # unpacked into a cache and never installed: see testdata/debian/fetch.
-PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2 xfsprogs btrfs-progs dosfstools e2fsprogs util-linux
+PACKAGES := qemu-system-x86 seabios busybox-static cpio zstd xz-utils kmod libkmod-dev gcc libc6-dev iproute2 xfsprogs btrfs-progs dosfstools e2fsprogs util-linux mandoc
 
 .PHONY: all build install install-links demo test-unit test test-long lint bench cross packages clean
 
@@ -63,6 +63,8 @@ lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags system ./...
+	@command -v mandoc >/dev/null || { echo 'mandoc reads the manual pages: make packages installs it'; exit 1; }
+	mandoc -T lint -W warning cmd/kudev/man/*
 
 # Look-ups and the first answer, beside libkmod's in the same run; the metric "times" is how many times as fast.
 bench: packages
