@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -463,20 +461,3 @@ func (d *Daemon) Status() *Status {
 	d.mu.Unlock()
 	return s
 }
-
-// residentBytes is the process's resident memory.
-func residentBytes() int64 {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
-	}
-	n, _ := strconv.ParseInt(fields[1], 10, 64)
-	return n * int64(os.Getpagesize())
-}
-
-// freeMemory gives back what a burst of events took.
-func freeMemory() { debug.FreeOSMemory() }

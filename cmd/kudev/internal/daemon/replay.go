@@ -20,7 +20,9 @@ func (d *Daemon) Coldplug(ctx context.Context, o WaitOptions) (*Account, error) 
 			d.log.Info(a.Summary())
 		}
 	}
-	freeMemory()
+	if !d.opts.Transient { // which ends; nobody waits for this
+		d.workers.Go(freeMemory)
+	}
 	return a, err
 }
 
