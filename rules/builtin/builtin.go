@@ -102,6 +102,7 @@ func New(opts Options) *Table {
 	}
 	t := &Table{opts: opts, naming: namingScheme(opts.CommandLine)}
 	t.entries = map[string]entry{
+		"blkid":          {t.blkid, true, "Filesystem and partition probing"},
 		"btrfs":          {t.btrfs, false, "btrfs volume management"},
 		"factory_reset":  {t.factoryReset, false, "Factory reset status"},
 		"hwdb":           {t.hwdb, false, "Hardware database"},
