@@ -94,8 +94,13 @@ func (r *Renamer) try(conn *netlink.Conn, index int, to string, aside bool) (cha
 		r.wishes = make(map[int]string)
 	}
 	r.wishes[index] = to
-	// Who has the name may wait for another, and so on: when the last one waits for ours, nobody would ever move.
 	holder := indexOf(conn, to)
+	if holder == index && dropAlternative(conn, index, to) == nil { // the name was its own already, as an alternative one
+		err := setName(conn, index, to)
+		r.tell()
+		return nil, false, err
+	}
+	// Who has the name may wait for another, and so on: when the last one waits for ours, nobody would ever move.
 	for at, steps := holder, 0; at != 0 && !aside && steps <= len(r.wishes); steps++ {
 		if at == index {
 			if back := setName(conn, index, asideName(index)); back == nil {
@@ -132,6 +137,27 @@ func setName(conn *netlink.Conn, index int, name string) error {
 	}
 	_, err = conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_SETLINK, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   append(data, attrs...),
+	})
+	return plain(err)
+}
+
+// dropAlternative takes an alternative name from an interface.
+// Kernel: net/core/rtnetlink.c, rtnl_linkprop.
+func dropAlternative(conn *netlink.Conn, index int, name string) error {
+	data := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(data[4:], uint32(index))
+	e := netlink.NewAttributeEncoder()
+	e.Nested(unix.IFLA_PROP_LIST, func(list *netlink.AttributeEncoder) error {
+		list.String(unix.IFLA_ALT_IFNAME, name)
+		return nil
+	})
+	attrs, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_DELLINKPROP, Flags: netlink.Request | netlink.Acknowledge},
 		Data:   append(data, attrs...),
 	})
 	return plain(err)

@@ -176,3 +176,31 @@ func TestNameThatIsNotGivenUpIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// A .link file gives the name as an alternative one first; see systemd.link(5), AlternativeNamesPolicy=.
+func TestAlternativeNameBecomesTheName(t *testing.T) {
+	net := hotplugtest.NewNet(t)
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: net.FD})
+	must(t, err)
+	defer conn.Close()
+	a := bridge(t, conn, "a0")
+	e := netlink.NewAttributeEncoder()
+	e.Nested(unix.IFLA_PROP_LIST, func(list *netlink.AttributeEncoder) error {
+		list.String(unix.IFLA_ALT_IFNAME, "enp1s0")
+		return nil
+	})
+	attrs, err := e.Encode()
+	must(t, err)
+	data := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(data[4:], uint32(a))
+	_, err = conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_NEWLINKPROP, Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl | netlink.Append},
+		Data:   append(data, attrs...),
+	})
+	must(t, err)
+	r := &hotplug.Renamer{NetNS: net.FD, Wait: 20 * time.Millisecond}
+	must(t, r.Rename(t.Context(), a, "a0", "enp1s0"))
+	if index(t, conn, "enp1s0") != a || index(t, conn, "a0") != 0 {
+		t.Error("it was not renamed")
+	}
+}
