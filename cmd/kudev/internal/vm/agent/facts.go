@@ -21,7 +21,7 @@ import (
 const acl = "system.posix_acl_access"
 
 // writeFacts writes what a device manager has made of the machine, one fact a line, sorted: every link and node below /dev, every line
-// of every record, every tag, every interface's name. What differs from one run of the same manager to the next is left
+// of every record and that there is one, every tag, every interface with its name and alternative names. What differs from one run of the same manager to the next is left
 // out: the time of a record (I:).
 func writeFacts(w io.Writer) error {
 	var facts []string
@@ -61,6 +61,11 @@ func writeFacts(w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		info, err := r.Info()
+		if err != nil {
+			return err
+		}
+		add("data %s %v", r.Name(), info.Mode())
 		for line := range strings.Lines(string(data)) {
 			if !strings.HasPrefix(line, "I:") && !strings.HasPrefix(line, "E:USEC_INITIALIZED=") {
 				add("data %s %s", r.Name(), strings.TrimSuffix(line, "\n"))
@@ -84,6 +89,13 @@ func writeFacts(w io.Writer) error {
 			return err
 		}
 		add("net %s", device)
+	}
+	others, err := alternativeNames()
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		add("altname of %s: %s", o.of, o.name)
 	}
 	slices.Sort(facts)
 	out := bufio.NewWriter(w)
@@ -119,6 +131,15 @@ func wipe() error {
 	}
 	for _, d := range slices.Backward(dirs) {
 		os.Remove(d) // those that are empty
+	}
+	others, err := alternativeNames()
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if err := o.drop(); err != nil {
+			return fmt.Errorf("take the name %s from %s: %w", o.name, o.of, err)
+		}
 	}
 	return os.RemoveAll("/run/udev")
 }
