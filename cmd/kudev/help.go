@@ -143,8 +143,17 @@ kudev verify --strict /etc/udev/rules.d/70-mine.rules`}
 func (e *env) printHelp(flags *pflag.FlagSet) {
 	h := helpOf(e.command.name)
 	fmt.Fprintf(e.stdout, "usage: %s\n\n%s\n", e.usageLine(), e.command.short)
+	if e.udevadm && e.command.name == "hwdb" { // another command than kudev's
+		h.text, h.examples = "", ""
+	}
 	if h.text != "" {
 		fmt.Fprintln(e.stdout, h.text)
+	}
+	if e.command.name == "udevadm" {
+		fmt.Fprintln(e.stdout, "\nCommands:")
+		for _, c := range udevadmCommands() {
+			fmt.Fprintf(e.stdout, "  %-13s %s\n", c.name, c.short)
+		}
 	}
 	if flags.HasAvailableFlags() {
 		fmt.Fprintln(e.stdout)
