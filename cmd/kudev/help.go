@@ -126,8 +126,9 @@ kudev test -v /sys/class/net/eth0
 kudev test --apply --sysfs /tmp/sys --dev /tmp/dev --run /tmp/run --rules-dir /tmp/rules.d /devices/x`}
 	case "trigger":
 		return help{"kudev-trigger", `
-A DEVICE is a path in /sys, a node, or a link to one. Without one it is every
-device that the flags select; flags of a kind add up, different ones narrow.
+A DEVICE is a path in /sys, a node, or a link to one, and brings those below it,
+as a disk its partitions. Flags narrow what is announced: those of a kind are
+alternatives, different ones must all hold. With neither it is every device.
 Without a daemon kudev handles the events itself before it returns.`, `
 kudev trigger /dev/sda
 kudev trigger --action add --subsystem-match net --settle`}

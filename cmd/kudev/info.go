@@ -40,7 +40,7 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	flags.StringArrayVarP(&f.names, "name", "n", nil, "the device of this node or link `NAME`")
 	flags.BoolVarP(&f.root, "root", "r", false, "names begin with /dev/")
 	flags.BoolVarP(&f.walk, "attribute-walk", "a", false, "print the attributes of the device and of those above it, as rules match them")
-	flags.BoolVarP(&f.tree, "tree", "t", false, "print the devices below as a tree")
+	flags.BoolVarP(&f.tree, "tree", "t", false, "print the device and those below it, or all, as a tree")
 	flags.BoolVarP(&f.export, "export", "x", false, "print properties as shell assignments")
 	flags.StringVarP(&f.prefix, "export-prefix", "P", "", "`PREFIX` the names of exported properties")
 	flags.StringVarP(&f.idOf, "device-id-of-file", "d", "", "print the number of the device that `FILE` lies on")
