@@ -64,6 +64,16 @@ test: packages lint cross size
 	CGO_ENABLED=1 $(GO) test -race ./...
 	$(GO) test -tags system -p 1 -timeout 28m ./...
 
+# Hours: the fuzzers, FUZZTIME each, and the repeated boots.
+FUZZTIME ?= 10m
+test-long: test
+	KUDEV_BOOTS=10 $(GO) test -tags system -timeout 4h -run 'Coldplug' -v ./cmd/kudev/internal/vm
+	grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+			$(GO) test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || exit 1; \
+		done; \
+	done
+
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	$(GO) vet ./...

@@ -78,6 +78,7 @@ type Daemon struct {
 	ready      atomic.Int64   // Micros from the start
 	reloads    atomic.Uint64
 	stopped    atomic.Bool
+	stale      atomic.Bool // a file of the policy has changed since it was read
 	reloading  sync.Mutex
 	recovering sync.Mutex
 
@@ -274,6 +275,9 @@ func (d *Daemon) receive(ctx context.Context) {
 	batch := make([]*hotplug.Event, 64)
 	for {
 		n, err := d.source.Receive(ctx, batch)
+		if n > 0 {
+			d.freshen(ctx)
+		}
 		for _, ev := range batch[:n] {
 			d.take(ctx, ev)
 		}

@@ -56,9 +56,19 @@ func (d *Daemon) Reload(ctx context.Context) (err error) {
 	return nil
 }
 
-// settleFiles is how long a burst of changes to files may go on before they are read: an editor's write, a package's
-// dozen files. What comes in before is handled by the rules as they were.
+// settleFiles is how long a burst of changes to files may go on before they are read when no event comes: an editor's
+// write, a package's dozen files. An event does not wait for it, nor is it handled by the old rules: see freshen.
 const settleFiles = 50 * time.Millisecond
+
+// freshen reads the policy again when a file of it has changed, so that the change counts for the next event.
+func (d *Daemon) freshen(ctx context.Context) {
+	if !d.stale.Swap(false) { // before they are read: what changes from here on is another reload
+		return
+	}
+	if err := d.Reload(ctx); err != nil {
+		d.log.Error(err.Error())
+	}
+}
 
 // watchFiles reloads when a rules directory or kudev.conf has changed. A directory that is not there is watched for in
 // the one above it.
@@ -81,8 +91,14 @@ func (d *Daemon) watchFiles(ctx context.Context) {
 	}
 	add()
 	var wait <-chan time.Time
+	changed := func() {
+		d.stale.Store(true)
+		if wait == nil {
+			wait = time.After(settleFiles)
+		}
+	}
 	if p := d.policy.Load(); stateOfFiles(p.Sources) != p.files { // changed while nobody watched
-		wait = time.After(0)
+		changed()
 	}
 	for {
 		select {
@@ -92,22 +108,20 @@ func (d *Daemon) watchFiles(ctx context.Context) {
 			if !ok {
 				return
 			}
-			if relevant(ev.Name, dirs) && ev.Op&^fsnotify.Chmod != 0 && wait == nil {
-				wait = time.After(settleFiles)
+			if relevant(ev.Name, dirs) && ev.Op&^fsnotify.Chmod != 0 {
+				changed()
 			}
 		case err, ok := <-w.Errors:
 			if !ok {
 				return
 			}
-			if errors.Is(err, fsnotify.ErrEventOverflow) && wait == nil {
-				wait = time.After(settleFiles)
+			if errors.Is(err, fsnotify.ErrEventOverflow) {
+				changed()
 			}
 		case <-wait:
 			wait = nil
 			add()
-			if err := d.Reload(ctx); err != nil {
-				d.log.Error(err.Error())
-			}
+			d.freshen(ctx)
 		}
 	}
 }
