@@ -274,10 +274,22 @@ func (d *Device) readAttr(name string) (string, error) {
 	}
 	value, err := d.roots.sys().readFlags(at, unix.O_NOFOLLOW)
 	if err != nil {
-		return "", fmt.Errorf("attribute %s of %s: %w", name, d.devpath, err)
+		return "", &attributeError{name, d.devpath, err}
 	}
 	return strings.TrimRight(value, "\n\r"), nil
 }
+
+// attributeError says which attribute could not be read. Most that rules ask for are not there, and nobody reads the message.
+type attributeError struct {
+	name, devpath string
+	err           error
+}
+
+func (e *attributeError) Error() string {
+	return "attribute " + e.name + " of " + e.devpath + ": " + e.err.Error()
+}
+
+func (e *attributeError) Unwrap() error { return e.err }
 
 // SetAttr writes an attribute, without newlines at its end, at most 4096 bytes. Attr gives the written value from then on.
 func (d *Device) SetAttr(name, value string) error {

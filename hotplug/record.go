@@ -1,6 +1,7 @@
 package hotplug
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -39,7 +40,10 @@ func (r Roots) Record(id string) (*Record, error) {
 	if !validID(id) {
 		return nil, fmt.Errorf("record %q: %w", id, fs.ErrNotExist)
 	}
-	text, err := r.run().read("/udev/data/" + id)
+	text, err := r.run().readRecord(id)
+	if errors.Is(err, fs.ErrNotExist) { // as of most devices: no message is composed for it
+		return nil, &fs.PathError{Op: "record", Path: id, Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", id, err)
 	}

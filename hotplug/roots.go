@@ -304,6 +304,13 @@ func (t tree) readFlags(name string, flags int) (string, error) {
 	}
 }
 
+// readRecord reads the file of a record. Where the tree is /run itself, below which only root makes names, that is one open: an
+// event reads several records, and an id is a single name.
+func (t tree) readRecord(id string) (string, error) {
+	t.real = t.dir == "/run"
+	return t.readFlags("/udev/data/"+id, unix.O_NOFOLLOW)
+}
+
 // write writes to a file that is there. The last part of the name must be no link.
 func (t tree) write(name, value string) error {
 	const flags = unix.O_WRONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_TRUNC | unix.O_NOCTTY

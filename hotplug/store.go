@@ -284,7 +284,10 @@ func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old string) 
 		perm |= unix.S_ISVTX
 	}
 	text := rec.append(make([]byte, 0, 1024))
-	if string(text) == old && s.keepsRecord(name, perm) {
+	var st unix.Stat_t
+	err := unix.Lstat(s.roots.RunDir()+"/"+name, &st)
+	none := len(text) == 0 && id[0] == '+' // of most devices there is nothing to keep
+	if none && err == unix.ENOENT || !none && string(text) == old && err == nil && st.Mode == unix.S_IFREG|perm {
 		return nil
 	}
 	run, err := os.OpenRoot(s.roots.RunDir())
@@ -292,20 +295,13 @@ func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old string) 
 		return fmt.Errorf("record %s: %w", id, err)
 	}
 	defer run.Close()
-	empty := len(rec.Links) == 0 && rec.Priority == 0 && len(rec.Properties) == 0 && len(rec.Tags) == 0
-	if empty && id[0] == '+' {
+	if none {
 		return removeFile(run, name)
 	}
 	if err := writeFile(run, name, text, perm); err != nil {
 		return fmt.Errorf("record %s: %w", id, err)
 	}
 	return nil
-}
-
-// keepsRecord says whether a record's file has the mode already.
-func (s *Store) keepsRecord(name string, perm uint32) bool {
-	var st unix.Stat_t
-	return unix.Lstat(s.roots.RunDir()+"/"+name, &st) == nil && st.Mode == unix.S_IFREG|perm
 }
 
 // WriteRecord writes a device's record as it is given, for a program that restores one.

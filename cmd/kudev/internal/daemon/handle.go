@@ -26,8 +26,7 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	if d.nodes != nil {
 		d.nodes.End(dev.ID()) // what the rules themselves do to the node is no change
 	}
-	h := &host{Machine: d.machine, policy: d.policy.Load(), event: ev, device: dev, entry: e,
-		log: d.log.With("device", ev.Devpath(), "action", ev.Action(), "seqnum", ev.Seqnum())}
+	h := &host{Machine: d.machine, policy: d.policy.Load(), event: ev, device: dev, entry: e, log: d.log}
 
 	trace := d.trace
 	if trace == nil && d.journal.Watched() {
@@ -70,7 +69,7 @@ func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, re
 	err := d.runAll(ctx, h, ev, dev, &res, applied)
 	if err != nil {
 		e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		h.log.Warn(e.Error)
+		h.Log().Warn(e.Error)
 	}
 	e.Finished = now()
 	d.journal.Add(e)
@@ -92,7 +91,7 @@ func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied
 	}
 	if err != nil {
 		e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		h.log.Warn(e.Error)
+		h.Log().Warn(e.Error)
 	}
 	e.Received, e.Finished = d.arrival(ev), now()
 	if over {
@@ -171,7 +170,7 @@ func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *ho
 // call makes a builtin's call of RUN: the event's properties are the result's.
 func (h *host) call(ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, rest string) *builtin.Call {
 	return &builtin.Call{
-		Event: ev, Device: dev, Args: strings.Fields(rest), Log: h.log,
+		Event: ev, Device: dev, Args: strings.Fields(rest), Log: h.Log(),
 		Get: func(key string) (string, bool) {
 			for _, p := range res.Properties {
 				if p.Key == key {

@@ -58,7 +58,8 @@ func (m *Machine) Globals() []string {
 type host struct {
 	*Machine
 	policy *Policy
-	log    *slog.Logger
+	log    *slog.Logger // the daemon's, or with said set the event's own; see Log
+	said   bool
 	event  *hotplug.Event
 	device *hotplug.Device
 	entry  *Entry
@@ -175,7 +176,14 @@ func (h *host) User(name string) (uint32, error)  { return h.Users.User(name) }
 func (h *host) Group(name string) (uint32, error) { return h.Users.Group(name) }
 func (h *host) Const(key string) string           { return h.Machine.Const.Const(key) }
 func (h *host) CommandLine() string               { return h.Line }
-func (h *host) Log() *slog.Logger                 { return h.log }
+
+// Log is the event's logger, made when there is something to say: of most events there is not.
+func (h *host) Log() *slog.Logger {
+	if !h.said {
+		h.said, h.log = true, h.log.With("device", h.event.Devpath(), "action", h.event.Action(), "seqnum", h.event.Seqnum())
+	}
+	return h.log
+}
 
 func (h *host) Global(key string) (string, bool) {
 	h.mu.RLock()

@@ -90,7 +90,7 @@ func (o *Once) Decide(ctx context.Context, ev *hotplug.Event) (*Decided, error) 
 	})
 	d.machine.Load = func(context.Context, string, *Entry) error { return nil }
 	dev := o.Roots.EventDevice(ev)
-	h := &host{Machine: d.machine, policy: policy, event: ev, device: dev, entry: newEntry(ev), log: o.Log}
+	h := &host{Machine: d.machine, policy: policy, event: ev, device: dev, entry: newEntry(ev), log: o.Log, said: true}
 	dry := &rules.DryRun{Host: h}
 	res, err := policy.Program.Evaluate(ctx, ev, dev, dry, o.Trace)
 	return &Decided{Event: ev, Device: dev, Result: res, Effects: dry.Effects, Policy: policy}, err
