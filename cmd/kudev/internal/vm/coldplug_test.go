@@ -47,8 +47,16 @@ func TestColdplug(t *testing.T) {
 	}
 }
 
-// coldplugOfUdevd returns the modules that systemd-udevd loads.
-func coldplugOfUdevd(t *testing.T) []string {
+// outcome is what a device manager has made of a fresh boot.
+type outcome struct {
+	modules    []string
+	interfaces string // the network interfaces' directories in sysfs, with their names
+}
+
+const interfaceNames = "for i in /sys/class/net/*; do readlink -f $i; done | sort"
+
+// coldplugOfUdevd returns what systemd-udevd makes of it.
+func coldplugOfUdevd(t *testing.T) outcome {
 	root := vm.NewTree()
 	if err := vmtest.Debian(t).AddUdevd(t.Context(), root); err != nil {
 		t.Fatal(err)
@@ -61,7 +69,7 @@ func coldplugOfUdevd(t *testing.T) []string {
 	t.Logf("systemd-udevd: coldplug %v, %v of processor time", r.Took(), processorTime(g)-busy)
 	// It settles when its queue is empty: USB may still be scanned.
 	g.Sh(strings.Join(waitForDisks(), "\n"))
-	return strings.Fields(g.Sh("udevadm settle; cut -d' ' -f1 /proc/modules | sort"))
+	return outcome{strings.Fields(g.Sh("udevadm settle; cut -d' ' -f1 /proc/modules | sort")), g.Sh(interfaceNames)}
 }
 
 func waitForDisks() (script []string) {
@@ -84,7 +92,7 @@ func processorTime(g *vmtest.Guest) time.Duration {
 }
 
 // coldplug is one boot with kudev.
-func coldplug(t *testing.T, peer []string) {
+func coldplug(t *testing.T, peer outcome) {
 	root := vm.NewTree()
 	vmtest.Kudev(t, root)
 	root.File("/bin/snapshot", "#!/bin/sh\n"+snapshot, 0o755)
@@ -117,17 +125,22 @@ func coldplug(t *testing.T, peer []string) {
 	})
 	t.Run("the modules are those that systemd-udevd loads", func(t *testing.T) {
 		modules := strings.Fields(g.With(t).Sh("cut -d' ' -f1 /proc/modules | sort"))
-		for _, m := range peer {
+		for _, m := range peer.modules {
 			if !slices.Contains(modules, m) && leftOut[m] == "" {
 				t.Errorf("%s is missing", m)
 			}
 		}
 		for _, m := range modules {
-			if !slices.Contains(peer, m) {
+			if !slices.Contains(peer.modules, m) {
 				t.Errorf("%s is loaded, and systemd-udevd does not load it", m)
 			}
 		}
-		t.Logf("%d modules, %d with systemd-udevd", len(modules), len(peer))
+		t.Logf("%d modules, %d with systemd-udevd", len(modules), len(peer.modules))
+	})
+	t.Run("the interfaces have the names that systemd-udevd gives them", func(t *testing.T) {
+		if diff := cmp.Diff(strings.Split(peer.interfaces, "\n"), strings.Split(g.With(t).Sh(interfaceNames), "\n")); diff != "" {
+			t.Errorf("-systemd-udevd +kudev:\n%s", diff)
+		}
 	})
 	g.Spawn(vm.Command{Args: []string{"sh", "-c", "kudev monitor --kernel >/tmp/monitor"}})
 	g.Sh("until grep -q KERNEL /tmp/monitor; do usleep 20000; done")
