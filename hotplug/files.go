@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,28 @@ func temporaryName(name string) string {
 		base = base[:200]
 	}
 	return fmt.Sprintf("%s.#%s%016x", dir, base, rand.Uint64())
+}
+
+// isTemporary tells whether a name is one of temporaryName's.
+func isTemporary(name string) bool {
+	rest, ok := strings.CutPrefix(name, ".#")
+	return ok && len(rest) > 16 && strings.Trim(rest[len(rest)-16:], "0123456789abcdef") == ""
+}
+
+// sweepTemporaries removes what somebody who was killed has left half made below dir: a file or a link that was never renamed. One
+// that is only just being made is made again by who makes it. The directories named in except are left alone.
+func sweepTemporaries(dir string, except ...string) {
+	_ = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return nil // it went, or is not for us
+		case entry.IsDir() && slices.Contains(except, entry.Name()):
+			return fs.SkipDir
+		case !entry.IsDir() && isTemporary(entry.Name()):
+			_ = os.Remove(name)
+		}
+		return nil
+	})
 }
 
 // writeFile puts a file in place whole: readers see the old one or the new one. Directories above it are made.

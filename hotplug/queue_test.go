@@ -505,3 +505,30 @@ func BenchmarkQueueParentAndChildren(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(events)), "ns/event")
 }
+
+func TestSettleOnlyWaitsForWhatIsPickedAlone(t *testing.T) {
+	k := newKernel(t)
+	release := make(chan struct{})
+	defer close(release)
+	var picked atomic.Int32
+	q := NewQueue(func(_ context.Context, ev *Event) (bool, error) {
+		if ev.Value("MINE") == "" {
+			<-release
+		} else {
+			picked.Add(1)
+		}
+		return true, nil
+	}, QueueOptions{})
+	k.run(q)
+	k.c <- NewEvent("change", "/devices/others", "test")
+	for i := range 3 {
+		k.c <- NewEvent("change", fmt.Sprintf("/devices/%d", i), "test", "MINE=1")
+	}
+	acc, err := q.SettleOnly(t.Context(), k.mark, func(ev *Event) bool { return ev.Value("MINE") == "1" })
+	if err != nil || picked.Load() != 3 || acc.Rounds != 1 {
+		t.Errorf("%d were over, %+v, %v", picked.Load(), acc, err)
+	}
+	if _, err := q.SettleOnly(t.Context(), k.mark, nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -80,10 +80,11 @@ type settle struct {
 	arrived chan struct{} // closed when the marker is back
 	done    chan struct{} // closed when all before the marker is over
 	here    bool
-	upto    uint64 // the last event before the marker
-	left    int    // how many of these are not over
-	events  int    // how many ended in the round
-	caused  bool   // one of them did something that may bring more
+	upto    uint64            // the last event before the marker
+	left    int               // how many of these are not over
+	events  int               // how many ended in the round
+	only    func(*Event) bool // what counts; nil for all
+	caused  bool              // one of them did something that may bring more
 }
 
 // marked notes the arrival of a marker. The queue is locked.
@@ -94,6 +95,14 @@ func (q *Queue) marked(uuid string) bool {
 	}
 	if !s.here {
 		s.here, s.upto, s.left = true, q.seq, len(q.pending)
+		if s.only != nil {
+			s.left = 0
+			for it := range q.pending {
+				if s.only(it.ev) {
+					s.left++
+				}
+			}
+		}
 		close(s.arrived)
 		if s.left == 0 {
 			close(s.done)
@@ -104,7 +113,7 @@ func (q *Queue) marked(uuid string) bool {
 
 // finished notes the end of an event. The queue is locked.
 func (s *settle) finished(it *item, caused bool) {
-	if s.here && it.seq > s.upto {
+	if s.here && it.seq > s.upto || s.only != nil && !s.only(it.ev) {
 		return
 	}
 	s.events++
@@ -139,7 +148,7 @@ func (q *Queue) Settle(ctx context.Context, opts SettleOptions) (acc Settled, er
 				return acc, err
 			}
 		}
-		caused, err := q.round(ctx, &acc, opts.Mark)
+		caused, err := q.round(ctx, &acc, opts.Mark, nil)
 		if err != nil {
 			return acc, err
 		}
@@ -153,6 +162,19 @@ func (q *Queue) Settle(ctx context.Context, opts SettleOptions) (acc Settled, er
 			return acc, nil
 		}
 	}
+}
+
+// SettleOnly returns when the events that only picks are over, of those that the kernel had sent when it was called; nothing
+// that they caused is waited for. With nil for only it returns as soon as all these are in the queue. The rest is as with Settle.
+func (q *Queue) SettleOnly(ctx context.Context, mark func(uuid string) error, only func(*Event) bool) (acc Settled, err error) {
+	begin := time.Now()
+	defer func() { acc.Took = time.Since(begin) }()
+	if only == nil {
+		only = func(*Event) bool { return false }
+	}
+	acc.Rounds++
+	_, err = q.round(ctx, &acc, mark, only)
+	return acc, err
 }
 
 // wait waits until a witness has nothing pending.
@@ -197,9 +219,9 @@ func (acc *Settled) wait(ctx context.Context, w Witness, poll time.Duration) err
 const markAgain = time.Second
 
 // round sends a marker and waits until all before it is over.
-func (q *Queue) round(ctx context.Context, acc *Settled, mark func(string) error) (caused bool, err error) {
+func (q *Queue) round(ctx context.Context, acc *Settled, mark func(string) error, only func(*Event) bool) (caused bool, err error) {
 	begin := time.Now()
-	s := &settle{uuid: newUUID(), arrived: make(chan struct{}), done: make(chan struct{})}
+	s := &settle{only: only, uuid: newUUID(), arrived: make(chan struct{}), done: make(chan struct{})}
 	q.mu.Lock()
 	q.settles[s] = struct{}{}
 	q.markers[s.uuid] = s

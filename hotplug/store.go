@@ -46,7 +46,8 @@ type Applied struct {
 	Renamed    string   // the interface's name before, "" when it was not renamed
 }
 
-// OpenStore makes the directories below /run/udev and reads the links that devices claim already. The store works even
+// OpenStore makes the directories below /run/udev, removes what a store that was killed has left half made, and reads the links that
+// devices claim already. The store works even
 // when there is an error, as far as what it says allows.
 func OpenStore(roots Roots, opts StoreOptions) (*Store, error) {
 	s := &Store{roots: roots, opts: opts, links: newLinks(roots)}
@@ -59,6 +60,8 @@ func OpenStore(roots Roots, opts StoreOptions) (*Store, error) {
 		}
 		run.Close()
 	}
+	sweepTemporaries(roots.RunDir() + "/udev")
+	sweepTemporaries(roots.DevDir(), "shm", "pts", "mqueue", "hugepages", "bus", "cpu")
 	errs = append(errs, s.links.load())
 	return s, errors.Join(errs...)
 }

@@ -437,3 +437,26 @@ func TestTagsThatRulesTookBackAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAKilledStoreLeftHalfMadeIsSwept(t *testing.T) {
+	roots := hotplugtest.Tree(t, "")
+	swept := []string{"/run/udev/data/.#b8:00123456789abcdef", "/run/udev/links/x/.#b8:00123456789abcdef", "/dev/disk/by-id/.#x0123456789abcdef", "/dev/.#x0123456789abcdef"}
+	kept := []string{"/dev/shm/.#x0123456789abcdef", "/dev/.#somebody's", "/run/udev/data/b8:0", "/run/.#x0123456789abcdef"}
+	base := filepath.Dir(roots.Sys)
+	for _, name := range slices.Concat(swept, kept) {
+		must(t, os.MkdirAll(filepath.Dir(base+name), 0o755))
+		must(t, os.WriteFile(base+name, nil, 0o644))
+	}
+	_, err := hotplug.OpenStore(roots, hotplug.StoreOptions{})
+	must(t, err)
+	for _, name := range swept {
+		if _, err := os.Lstat(base + name); err == nil {
+			t.Errorf("%s is left", name)
+		}
+	}
+	for _, name := range kept {
+		if _, err := os.Lstat(base + name); err != nil {
+			t.Errorf("%s is gone", name)
+		}
+	}
+}

@@ -155,6 +155,10 @@ func (c *Config) checkIndexes() []Finding {
 		}
 		var head [12]byte
 		n, _ := f.ReadAt(head[:], 0)
+		size := int64(0)
+		if st, err := f.Stat(); err == nil {
+			size = st.Size()
+		}
 		f.Close()
 		switch {
 		case n == 0 && name == "modules.builtin.bin": // as depmod leaves it where the kernel lists no built-in module
@@ -164,6 +168,8 @@ func (c *Config) checkIndexes() []Finding {
 			found = append(found, Finding{Warning, fmt.Sprintf("%s is damaged: it begins with %08x, not with %08x", f.Name(), binary.BigEndian.Uint32(head[:]), uint32(indexMagic)), remedy})
 		case binary.BigEndian.Uint16(head[4:]) != 2:
 			found = append(found, Finding{Warning, fmt.Sprintf("%s is of version %d, and 2 is known", f.Name(), binary.BigEndian.Uint16(head[4:])), remedy})
+		case int64(binary.BigEndian.Uint32(head[8:])&nodeOffset) >= size && binary.BigEndian.Uint32(head[8:]) != uint32(size): // as is an index of nothing
+			found = append(found, Finding{Warning, fmt.Sprintf("%s is cut short, at %d bytes: the text files are read in its place", f.Name(), size), remedy})
 		}
 	}
 	return found

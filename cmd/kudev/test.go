@@ -140,11 +140,6 @@ func (e *env) printTrace(t *rules.Trace) {
 // printDecided prints in udevadm test's manner: properties, then RUN.
 func (e *env) printDecided(out *daemon.Decided) error {
 	var b strings.Builder
-	for _, p := range out.Policy.Problems {
-		if p.Severity == rules.Error && !strings.HasPrefix(p.File, "embedded/") {
-			fmt.Fprintf(e.stderr, "%s\n", p.Error())
-		}
-	}
 	if out.Result.Name != "" {
 		fmt.Fprintf(&b, "NAME=%s\n", out.Result.Name)
 	}

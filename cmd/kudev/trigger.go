@@ -85,8 +85,10 @@ func runTrigger(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.trigger(ctx, cfg, t, items); err != nil {
-		return err
+	if len(items) > 0 {
+		if err := e.trigger(ctx, cfg, t, items); err != nil {
+			return err
+		}
 	}
 	if failed {
 		return exitStatus(1)
@@ -206,7 +208,7 @@ func (e *env) trigger(ctx context.Context, cfg *modload.Config, t *triggerFlags,
 	if !t.settle || conn == nil {
 		return nil
 	}
-	r, err := conn.Ask(daemon.Request{Do: "settle"})
+	r, err := conn.Ask(daemon.Request{Do: "settle", UUID: uuid})
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,6 @@ type Daemon struct {
 	problems    []string
 	waitFors    map[*waitFor]struct{}
 	tallies     map[*tally]struct{}
-	markers     map[string]chan struct{}
 	arrivals    map[*hotplug.Event]Micros // when the queued events came
 	lastSeqnum  atomic.Uint64
 }
@@ -101,7 +100,7 @@ var errExit = errors.New("told to exit")
 // means that another one runs.
 func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	d := &Daemon{opts: opts, log: opts.Log, began: now(), journal: NewJournal(),
-		waitFors: make(map[*waitFor]struct{}), tallies: make(map[*tally]struct{}), markers: make(map[string]chan struct{}), arrivals: make(map[*hotplug.Event]Micros)}
+		waitFors: make(map[*waitFor]struct{}), tallies: make(map[*tally]struct{}), arrivals: make(map[*hotplug.Event]Micros)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -118,8 +117,11 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	before := d.predecessor()
 	if opts.Transient {
 		name := passingName(d.run(), os.Getpid())
-		os.MkdirAll(filepath.Dir(name), 0o755)
-		if err := os.WriteFile(name, nil, 0o644); err != nil {
+		err := os.MkdirAll(filepath.Dir(name), 0o755)
+		if err == nil {
+			err = os.WriteFile(name, nil, 0o644)
+		}
+		if err != nil {
 			if errors.Is(err, unix.EROFS) {
 				err = fmt.Errorf("%w: mount a tmpfs on /run first", err)
 			}
@@ -213,7 +215,7 @@ func (d *Daemon) setUp() error {
 			}
 			d.log.Warn(text, "event", ev, "seqnum", ev.Seqnum(), "took", took.Round(time.Millisecond))
 		},
-		Busy: d.queueFile,
+		Busy: func(busy bool) { d.store.SetBusy(busy) },
 	})
 	return nil
 }
@@ -252,24 +254,6 @@ func (d *Daemon) loadPolicy(cfg *modload.Config) *Policy {
 // run is the directory that stands for /run.
 func (d *Daemon) run() string { return d.opts.Roots.RunDir() }
 
-// queueFile keeps /run/udev/queue, which is there while events are pending.
-func (d *Daemon) queueFile(busy bool) {
-	name := filepath.Join(d.run(), "udev/queue")
-	if !busy {
-		os.Remove(name)
-		return
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o444)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			os.MkdirAll(filepath.Dir(name), 0o755)
-			os.WriteFile(name, nil, 0o444)
-		}
-		return
-	}
-	f.Close()
-}
-
 // receive takes events from the kernel to the queue until the daemon ends.
 func (d *Daemon) receive(ctx context.Context) {
 	batch := make([]*hotplug.Event, 64)
@@ -299,18 +283,8 @@ func (d *Daemon) receive(ctx context.Context) {
 	}
 }
 
-// take gives one event its place. Our own markers end here.
+// take gives one event its place. The queue's markers end there.
 func (d *Daemon) take(ctx context.Context, ev *hotplug.Event) {
-	if uuid := ev.UUID(); uuid != "" && uuid != "0" {
-		d.mu.Lock()
-		c := d.markers[uuid]
-		delete(d.markers, uuid)
-		d.mu.Unlock()
-		if c != nil {
-			close(c)
-			return
-		}
-	}
 	if n := ev.Seqnum(); n != 0 {
 		d.lastSeqnum.Store(n)
 	}
@@ -340,34 +314,28 @@ func (d *Daemon) arrival(ev *hotplug.Event) Micros {
 
 // passMarker returns when everything that the kernel had sent before the call is in the queue.
 func (d *Daemon) passMarker(ctx context.Context) error {
-	uuid := coldplug.NewUUID()
-	c := make(chan struct{})
-	d.mu.Lock()
-	d.markers[uuid] = c
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		delete(d.markers, uuid)
-		d.mu.Unlock()
-	}()
-	again := time.NewTicker(time.Second) // it may be dropped by an overflow
-	defer again.Stop()
-	for {
-		if err := d.mark(uuid); err != nil {
-			return err
-		}
-		select {
-		case <-c:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-again.C:
-		}
-	}
+	_, err := d.queue.SettleOnly(ctx, d.mark, nil)
+	return err
 }
 
-// mark sends a marker through our own socket.
-func (d *Daemon) mark(uuid string) error { return d.source.Mark(uuid) }
+// mark sends a marker through our own socket. Where the kernel does not let us, as in a user namespace that does not own the
+// network's, or has no such means (before Linux 4.18), a write to the uevent file of /dev/null's device does the same, and others hear of it.
+func (d *Daemon) mark(uuid string) error {
+	err := d.source.Mark(uuid)
+	if err == nil || errors.Is(err, hotplug.ErrClosed) {
+		return err
+	}
+	name := d.opts.Roots.SysDir() + "/devices/virtual/mem/null/uevent"
+	f, openErr := os.OpenFile(name, os.O_WRONLY, 0)
+	if openErr != nil {
+		return fmt.Errorf("%w, and %w", err, openErr)
+	}
+	_, writeErr := f.WriteString("change " + uuid)
+	if writeErr = errors.Join(writeErr, f.Close()); writeErr != nil {
+		return fmt.Errorf("%w, and %w", err, writeErr)
+	}
+	return nil
+}
 
 // Exit ends the daemon as a signal does.
 func (d *Daemon) Exit() { d.cancel(errExit) }

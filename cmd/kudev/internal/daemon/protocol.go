@@ -27,6 +27,7 @@ type Request struct {
 	After   uint64 `json:"after,omitempty"`      // of journal and watch: entries behind this number
 	New     bool   `json:"new,omitempty"`        // of watch: only what comes
 	Arg     string `json:"arg,omitempty"`        // of loglevel and env
+	UUID    string `json:"uuid,omitempty"`       // of settle: only the events that were triggered with it
 }
 
 // Reply is one line of the answer.

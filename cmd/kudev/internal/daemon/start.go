@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -15,7 +16,13 @@ import (
 // kernel's requests. What is slow follows in the background.
 func (d *Daemon) afterStart(before bool) {
 	cfg := d.opts.Config
-	d.findings(cfg.Check())
+	found := cfg.Check()
+	if d.opts.Transient { // its command has said what is wrong with kudev.conf
+		found = slices.DeleteFunc(found, func(f modload.Finding) bool {
+			return slices.ContainsFunc(cfg.Problems(), func(p modload.Problem) bool { return p.Error() == f.Text })
+		})
+	}
+	d.findings(found)
 	d.staticNodes()
 	d.register()
 	if !d.opts.Transient {

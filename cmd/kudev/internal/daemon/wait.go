@@ -19,11 +19,12 @@ type WaitOptions struct {
 	Timeout time.Duration // 0 for none
 	WaitFor string        // a link or node below /dev, or a device; "" for everything
 	DryRun  bool
+	UUID    string // "" for all events, else only those that were triggered with it are waited for
 }
 
 // WaitOptions are those of a request, with the configured limit where it names none.
 func (d *Daemon) WaitOptions(req Request) WaitOptions {
-	o := WaitOptions{Timeout: req.Timeout.Duration(), WaitFor: req.WaitFor}
+	o := WaitOptions{Timeout: req.Timeout.Duration(), WaitFor: req.WaitFor, UUID: req.UUID}
 	switch {
 	case req.Timeout == 0:
 		o.Timeout = d.opts.Config.SettleTimeout()
@@ -298,7 +299,13 @@ var errFound = errors.New("found")
 // and the kernel has nothing unfinished; or with the event that makes the device of WaitFor. The account is returned in
 // any case; the error is the account's, or says that the daemon ends.
 func (d *Daemon) Settle(ctx context.Context, o WaitOptions) (*Account, error) {
-	return d.waitUntil(ctx, o, func(ctx context.Context, t *tally) error { return d.settle(ctx, t, true) })
+	return d.waitUntil(ctx, o, func(ctx context.Context, t *tally) error {
+		if o.UUID == "" {
+			return d.settle(ctx, t, true)
+		}
+		_, err := d.queue.SettleOnly(ctx, d.mark, func(ev *hotplug.Event) bool { return ev.UUID() == o.UUID })
+		return err
+	})
 }
 
 // waitUntil runs work, which waits, within the limits of o, and makes the account.
