@@ -1,6 +1,10 @@
 package modload
 
-import "strings"
+import (
+	"encoding/binary"
+	"strings"
+	"unsafe"
+)
 
 // glob says whether a pattern of fnmatch(3), with no flags given, matches all of s: * and ? stand for any bytes, slashes and leading
 // dots included, [set] for one, and a backslash takes the next byte as it is. It neither allocates nor takes more than
@@ -87,4 +91,33 @@ func appendUnderscores(buf []byte, s string) ([]byte, bool) {
 		}
 	}
 	return buf, true
+}
+
+// holdsDashOrBracket says whether appendUnderscores has anything to do.
+func holdsDashOrBracket(s string) bool {
+	if len(s) < 8 {
+		for i := range len(s) {
+			if c := s[i]; c == '-' || c == '[' || c == ']' {
+				return true
+			}
+		}
+		return false
+	}
+	const ones = 0x0101010101010101
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	var found uint64
+	for ; len(b) > 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
+		found |= zeroByte(x^'-'*ones) | zeroByte(x^'['*ones) | zeroByte(x^']'*ones)
+	}
+	b = unsafe.Slice(unsafe.StringData(s), len(s))
+	x := binary.LittleEndian.Uint64(b[len(b)-8:])
+	found |= zeroByte(x^'-'*ones) | zeroByte(x^'['*ones) | zeroByte(x^']'*ones)
+	return found != 0
+}
+
+// zeroByte is not 0 when one of the bytes of x is.
+func zeroByte(x uint64) uint64 {
+	const ones = 0x0101010101010101
+	return (x - ones) &^ x & (0x80 * ones)
 }

@@ -108,11 +108,7 @@ func (x *Index) Match(alias string) iter.Seq[Match] {
 }
 
 func (x *Index) match(alias string, yield func(Match) bool) {
-	var found byte
-	for i := range len(alias) {
-		found |= class[alias[i]]
-	}
-	if found&(dash|bracket) != 0 {
+	if holdsDashOrBracket(alias) {
 		var buf [256]byte
 		b, ok := appendUnderscores(buf[:0], alias)
 		if !ok {
@@ -120,18 +116,9 @@ func (x *Index) match(alias string, yield func(Match) bool) {
 		}
 		alias = unsafe.String(unsafe.SliceData(b), len(b))
 	}
-	x.matchNormal(alias, found&colon == 0, yield)
+	x.matchNormal(alias, strings.IndexByte(alias, ':') < 0, yield)
 	runtime.KeepAlive(x.tree) // and with it the mapped files
 }
-
-// What is to be known of an alias before it is looked up.
-const (
-	dash = 1 << iota
-	bracket
-	colon
-)
-
-var class = [256]byte{'-': dash, '[': bracket, ']': bracket, ':': colon}
 
 func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {
 	found := false
@@ -183,6 +170,21 @@ func (x *Index) search(f *indexFile, via Via, alias string, yield func(Match) bo
 		tr := f.trie()
 		if tr == nil {
 			return false
+		}
+		if a := tr.compiled.Load(); a != nil {
+			s := search{automaton: a, key: alias}
+			if s.run() {
+				for _, v := range s.hitBuf[:s.count] {
+					if !yield(Match{a.modules[a.values[v].module].name, via, x, a.values[v].offset}) {
+						return true
+					}
+				}
+				return s.count > 0
+			}
+		} else if tr.asked.Add(1) == compileAfter {
+			if a, err := tr.compile(); err == nil {
+				tr.compiled.Store(a)
+			}
 		}
 		w := walk{data: tr.data, key: unsafe.Slice(unsafe.StringData(alias), len(alias))}
 		if err := tr.search(&w); err != nil {

@@ -291,6 +291,15 @@ func (f *indexFile) patternOf(at uint32, or string) string {
 
 // key returns the key in memory of its own, when it is there.
 func (f *indexFile) key(name string) (string, bool) {
+	if tr := f.trie(); tr != nil {
+		if keys := tr.keys.Load(); keys != nil {
+			s, ok := (*keys)[name]
+			return s, ok
+		}
+		if tr.asked.Add(1) == compileAfter {
+			tr.compileKeys()
+		}
+	}
 	tr, at, ok := f.exact(name)
 	if !ok {
 		return "", false

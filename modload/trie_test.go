@@ -42,6 +42,24 @@ func searchAll(t testing.TB, tr *trie, key string) []string {
 		}
 		out = append(out, s)
 	}
+	a, err := tr.compile()
+	if err != nil {
+		t.Fatalf("compile: %v", err)
+	}
+	s := search{automaton: a, key: key}
+	if !s.run() {
+		return out
+	}
+	var compiled []string
+	for _, v := range s.hitBuf[:s.count] {
+		compiled = append(compiled, a.modules[a.values[v].module].name)
+		if v := a.values[v]; !slices.ContainsFunc(w.hits(), func(h hit) bool { return h.offset == v.offset }) {
+			t.Fatalf("%q gives the value at %d when compiled, and not in the file", key, v.offset)
+		}
+	}
+	if !slices.Equal(out, compiled) {
+		t.Fatalf("%q gives %q in the file, %q when compiled", key, out, compiled)
+	}
 	return out
 }
 
@@ -162,7 +180,59 @@ func FuzzTrie(f *testing.F) {
 		for _, h := range w.hits() {
 			_, _ = tr.module(h.offset)
 		}
+		if a, err := tr.compile(); err == nil {
+			s := search{automaton: a, key: key}
+			s.run()
+		}
 		_, _, _ = tr.lookup(key)
 		_ = tr.all(func(string, uint32, string) bool { return true })
 	})
+}
+
+// Patterns, one a line, and what is looked up in them: the walk and the automaton give what matching them one by one gives.
+func FuzzSearch(f *testing.F) {
+	f.Add("pci:v*d*sv*\npci:v00008086d00001572sv*sd*bc*sc*i*", "pci:v00008086d00001572sv00000001sd00000002bc02sc00i00")
+	f.Add("*a*b*c\n**\n*?b*\na[0-2]*[!b]c\n*[bc]*a*", "aabbcca1bc")
+	f.Add("of:N*T*Cx,y\nof:N*T*Cx,yC*\nof:N*T*C*", "of:NnT(null)Cx,yCx,yCx,y")
+	f.Add("[ab]*\n[ac]*\n[]]\n*[ab][cd]*", "acbd]")
+	f.Fuzz(func(t *testing.T, text, key string) {
+		var lines []string
+		for p := range strings.Lines(text) {
+			p = strings.TrimSuffix(p, "\n")
+			if len(lines) == 100 || !indexable(p) || strings.ContainsAny(p, "\\ ") || slices.Contains(lines, p+" "+p) || p == "" {
+				continue
+			}
+			if q, ok := normalizeAlias(p); !ok || strings.Count(q, "[") > 0 && !setsClose(q) {
+				continue
+			}
+			lines = append(lines, p+" "+p)
+		}
+		if len(lines) == 0 || strings.Contains(key, "\x00") {
+			return
+		}
+		var want []string
+		for _, l := range lines {
+			if p, _, _ := strings.Cut(l, " "); glob(p, key) {
+				want = append(want, p)
+			}
+		}
+		if got := searchAll(t, buildTrie(t, lines...), key); !slices.Equal(got, want) {
+			t.Fatalf("%q of %q gives %q, want %q", key, lines, got, want)
+		}
+	})
+}
+
+// setsClose says whether every set in a pattern has its end: what fnmatch makes of others is no alias's business.
+func setsClose(pattern string) bool {
+	for {
+		_, rest, found := strings.Cut(pattern, "[")
+		if !found {
+			return true
+		}
+		end := setEnd(rest)
+		if end == 0 {
+			return false
+		}
+		pattern = rest[end:]
+	}
 }

@@ -2,7 +2,8 @@
  * Look-ups with libkmod, for comparison: reads modaliases from standard input, one a line.
  *
  *	libkmod DIR resolve     prints each alias, a tab, and its modules, as kudev resolve does
- *	libkmod DIR time NANOS  looks up round and round for about that long: prints look-ups and nanoseconds
+ *	libkmod DIR time NANOS  looks up round and round for about that long, or each once when it is 0, with the modules'
+ *	                        names: prints look-ups and nanoseconds
  *	libkmod DIR first N     N times: opens the tree, loads the indexes, looks up the first alias; prints the nanoseconds of each
  */
 #include <libkmod.h>
@@ -80,16 +81,21 @@ int main(int argc, char **argv)
 		return 0;
 	}
 
-	long long limit = atoll(argv[3]), start = now(), spent = 0;
-	unsigned long done = 0;
-	while (spent < limit) {
-		for (int i = 0; i < 64; i++) {
-			struct kmod_list *list = NULL;
+	long long limit = atoll(argv[3]), start = now(), spent;
+	unsigned long done = 0, letters = 0;
+	do {
+		for (size_t left = limit ? 64 : n; left; left--) {
+			struct kmod_list *list = NULL, *m;
 			kmod_module_new_from_lookup(ctx, aliases[done++ % n], &list);
+			kmod_list_foreach(m, list) {
+				struct kmod_module *mod = kmod_module_get_module(m);
+				letters += *kmod_module_get_name(mod);
+				kmod_module_unref(mod);
+			}
 			kmod_module_unref_list(list);
 		}
 		spent = now() - start;
-	}
-	printf("%lu %lld\n", done, spent);
+	} while (spent < limit);
+	printf("%lu %lld %lu\n", done, spent, letters);
 	return 0;
 }
