@@ -199,8 +199,8 @@ func (d *Device) Parent() *Device {
 	if d.have&haveParent == 0 {
 		d.have |= haveParent
 		for up := d.devpath; ; {
-			if up = up[:strings.LastIndexByte(up, '/')]; up == "" {
-				break
+			if up = up[:strings.LastIndexByte(up, '/')]; up == "" || up == "/devices" || up == "/devices/virtual" {
+				break // no devices, whoever asks
 			}
 			if d.roots.isDevice(up) {
 				d.parent = &Device{roots: d.roots, devpath: up}

@@ -68,6 +68,9 @@ func (r Roots) applyNode(dev *Device, res NodeResult, action string, make bool) 
 		return nil
 	}
 	want := res.want(dev)
+	if r.hasNode(dev, num, want) {
+		return nil
+	}
 	fd, err := openNode(r.DevDir(), name)
 	if errors.Is(err, fs.ErrNotExist) && make {
 		if err := r.makeNode(name, num, dev.IsBlock(), want); err != nil {
@@ -97,12 +100,29 @@ func (r Roots) applyNode(dev *Device, res NodeResult, action string, make bool) 
 	return nil
 }
 
+// hasNode says whether the device's node is as it shall be. It is the short way to leave alone what is right.
+func (r Roots) hasNode(dev *Device, num Devnum, want nodeWant) bool {
+	var st unix.Stat_t
+	if len(want.labels) > 0 || unix.Lstat(r.DevDir()+"/"+dev.Devname(), &st) != nil {
+		return false
+	}
+	have, block, ok := nodeDevnum(&st)
+	return ok && have == num && block == dev.IsBlock() && !want.chowns(&st) && !want.chmods(&st)
+}
+
+func (w nodeWant) chowns(st *unix.Stat_t) bool {
+	return w.uid >= 0 && uint32(w.uid) != st.Uid || w.gid >= 0 && uint32(w.gid) != st.Gid
+}
+
+func (w nodeWant) chmods(st *unix.Stat_t) bool {
+	return w.mode >= 0 && uint32(w.mode)&0o777 != st.Mode&0o777
+}
+
 // apply sets what differs. Access is never wider in between than before or after.
 func (w nodeWant) apply(fd int, st *unix.Stat_t, label bool) error {
 	const bits = 0o7777
 	var errs []error
-	chown := w.uid >= 0 && uint32(w.uid) != st.Uid || w.gid >= 0 && uint32(w.gid) != st.Gid
-	chmod := w.mode >= 0 && uint32(w.mode)&0o777 != st.Mode&0o777
+	chown, chmod := w.chowns(st), w.chmods(st)
 	if chown {
 		if narrow := st.Mode & bits & uint32(w.mode); chmod && narrow != st.Mode&bits {
 			errs = append(errs, chmodFD(fd, narrow))
