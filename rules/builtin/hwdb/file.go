@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // Paths are where a system keeps its database, the first that exists counts.
@@ -31,12 +32,17 @@ func Paths(root string) []string {
 // File is the database that a system uses: the first of some paths that exists. Each look-up sees whether another
 // file stands there by now and opens it. It may be used by any number of goroutines.
 type File struct {
+	// Every is for how long what was seen there counts, for who asks hundreds of times a second; 0 is not at all. Set it before the first
+	// look-up.
+	Every time.Duration
+
 	paths []string
 
-	mu  sync.Mutex
-	db  *DB
-	st  os.FileInfo
-	err error
+	mu   sync.Mutex
+	db   *DB
+	st   os.FileInfo
+	err  error
+	seen time.Time
 }
 
 // NewFile returns the database at the first of the paths that exists when it is asked; see [Paths].
@@ -46,12 +52,20 @@ func NewFile(paths ...string) *File { return &File{paths: paths} }
 func (f *File) DB() (*DB, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.Every > 0 {
+		if now := time.Now(); now.Sub(f.seen) >= f.Every {
+			f.seen = now
+		} else {
+			return f.db, f.err
+		}
+	}
 	for _, path := range f.paths {
 		st, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
+			f.db, f.st, f.err = nil, nil, err
 			return nil, err
 		}
 		if f.st != nil && os.SameFile(st, f.st) && st.Size() == f.st.Size() && st.ModTime().Equal(f.st.ModTime()) {

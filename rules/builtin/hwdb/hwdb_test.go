@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -217,6 +218,20 @@ func BenchmarkLookup(b *testing.B) {
 	for b.Loop() {
 		if err := db.Lookup("usb:v1D6Bp0002d0601", func(string, string) bool { return true }); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestFileThatIsAskedOftenLooksOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hwdb.bin")
+	f := NewFile(path)
+	f.Every = time.Hour
+	for range 2 {
+		if db, err := f.DB(); db != nil || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("got %v, %v", db, err)
+		}
+		if err := os.WriteFile(path, []byte("no database"), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

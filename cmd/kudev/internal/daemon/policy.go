@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -56,6 +57,7 @@ func LoadPolicy(o PolicyOptions) *Policy {
 	} else {
 		opts.HWDB = hwdb.NewFile(hwdb.Paths(o.Config.Path("/"))...)
 	}
+	opts.HWDB.Every = 100 * time.Millisecond // a burst of events looks once
 	opts.CommandLine = o.Config.CommandLine()
 	p.Builtins = builtin.New(opts)
 	return p

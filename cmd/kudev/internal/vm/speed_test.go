@@ -26,7 +26,7 @@ func BenchmarkSecondColdplug(b *testing.B) {
 	}
 	g := vmtest.Boot(b, vm.Options{Machine: contents(b), Root: root})
 	g.Sh(prepare + "systemd-udevd --daemon; " + pass + "; sleep 4; udevadm settle; " + pass)
-	udevd := passes(b, g, "udevd", pass)
+	udevd := passes(b, g, "udev", pass) // its workers are called (udev-worker)
 	g.Sh("udevadm control --exit")
 
 	daemon := g.Spawn(vm.Command{Args: []string{"kudev", "daemon", "--ready-fd", "3"}, Ready: true})
@@ -71,7 +71,7 @@ func passes(b *testing.B, g *vmtest.Guest, daemon, script string) cost {
 	return cost{median(wall), median(guest), median(own)}
 }
 
-// daemonTime is what a daemon and its children, there or gone, have used: systemd-udevd's workers are udevd too.
+// daemonTime is what a daemon and its children, there or gone, have used: systemd-udevd's workers count.
 func daemonTime(g *vmtest.Guest, name string) (total time.Duration) {
 	for line := range strings.Lines(g.Sh("cat /proc/[0-9]*/stat 2>/dev/null || true")) {
 		end := strings.LastIndexByte(line, ')')
