@@ -18,7 +18,7 @@ type job struct {
 	steps   sync.Mutex // around request.Step
 }
 
-// options are the parameters of a planned module.
+// parameters are what a planned module is loaded with.
 func (j *job) parameters(m *planned) string {
 	s := j.plan.index.policy.Options(m.entry.Name, m.alias)
 	if m.main && j.request.Parameters != "" {
@@ -185,19 +185,19 @@ func wait(ctx context.Context, done <-chan struct{}) error {
 func (j *job) one(ctx context.Context, m *planned) Outcome {
 	l := j.loader
 	o := Outcome{Module: m.entry.Name, Alias: m.alias, Required: m.required}
-	l.mu.Lock()
-	f := l.flights[m.entry.Name]
-	if f != nil {
+	var f *flight
+	for f == nil || f.givenUp && ctx.Err() == nil { // by another who asked first: that is nothing to us
+		l.mu.Lock()
+		if f = l.flights[m.entry.Name]; f == nil {
+			f = &flight{done: make(chan struct{})}
+			l.flights[m.entry.Name] = f
+			go l.fly(ctx, f, j, m)
+		}
 		l.mu.Unlock()
-	} else {
-		f = &flight{done: make(chan struct{})}
-		l.flights[m.entry.Name] = f
-		l.mu.Unlock()
-		go l.fly(ctx, f, j, m)
-	}
-	if err := wait(ctx, f.done); err != nil {
-		o.State, o.Err = StateFailed, err
-		return o
+		if err := wait(ctx, f.done); err != nil {
+			o.State, o.Err = StateFailed, err
+			return o
+		}
 	}
 	o.State, o.Err, o.Took, o.Started = f.outcome.State, f.outcome.Err, f.outcome.Took, f.outcome.Started
 	if o.State == StateLive && m.main && j.request.FirstTime {
@@ -210,9 +210,11 @@ func (j *job) one(ctx context.Context, m *planned) Outcome {
 type flight struct {
 	done    chan struct{}
 	outcome Outcome
+	givenUp bool // the one who asked for it gave up before it began
 }
 
-// fly inserts a module and ends the flight. It does not end early when the one who asked for it does: others may have joined.
+// fly inserts a module and ends the flight. Once the kernel has the module it does not end early when the one who asked for it does: others
+// may have joined.
 func (l *Loader) fly(ctx context.Context, f *flight, j *job, m *planned) {
 	o := Outcome{Module: m.entry.Name, Alias: m.alias, Required: m.required}
 	touched := false
@@ -231,7 +233,9 @@ func (l *Loader) fly(ctx context.Context, f *flight, j *job, m *planned) {
 	case l.slots <- struct{}{}:
 		defer func() { <-l.slots }()
 	case <-ctx.Done():
-		o.State, o.Err = StateFailed, ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		o.State, o.Err, f.givenUp = StateFailed, err, true
 		return
 	}
 	// It may have come since the plan was made.
@@ -244,7 +248,7 @@ func (l *Loader) fly(ctx context.Context, f *flight, j *job, m *planned) {
 	if c, ok := j.command(m); ok {
 		o.Err = l.install(context.WithoutCancel(ctx), c, j.parameters(m))
 	} else {
-		o.State, o.Err = l.insert(m.entry, j.parameters(m), j.request.forceFor(m))
+		o.State, o.Err = l.insert(m.entry, j.parameters(m), j.request.Force&(IgnoreVermagic|IgnoreModversions)) // as in modprobe, dependencies are forced too
 	}
 	o.Took = time.Since(o.Started)
 	switch {
@@ -253,9 +257,4 @@ func (l *Loader) fly(ctx context.Context, f *flight, j *job, m *planned) {
 	case o.State == 0:
 		o.State = StateLoaded
 	}
-}
-
-// forceFor are the flags for one module: modprobe forces its dependencies too.
-func (r *Request) forceFor(*planned) InsertFlags {
-	return r.Force & (IgnoreVermagic | IgnoreModversions)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kudev/kudev/modload/modloadtest"
@@ -363,6 +364,45 @@ func TestCancelReturnsWhileTheKernelGoesOn(t *testing.T) {
 	if o := f.kernel.Order(); !slices.Equal(o, []string{"b"}) {
 		t.Errorf("order %q", o)
 	}
+}
+
+// Who joins another's flight does not fail because that one gives up before the kernel has the module.
+func TestGivingUpIsNothingToThoseWhoJoined(t *testing.T) {
+	f := newFixture(t, "a:", "b:")
+	index := f.index(t)
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		f.kernel.Init = func(module, _ string) error {
+			if module == "a" {
+				<-release
+			}
+			return nil
+		}
+		l := NewLoader(index, f.kernel, LoaderOptions{Width: 1})
+		load := func(ctx context.Context, name string) <-chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := l.Load(ctx, Request{Name: name})
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		busy := load(t.Context(), "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := load(ctx, "b"), load(t.Context(), "b")
+		cancel()
+		if err := <-first; !errors.Is(err, context.Canceled) {
+			t.Errorf("the first: %v", err)
+		}
+		close(release)
+		if err := errors.Join(<-busy, <-second); err != nil {
+			t.Error(err)
+		}
+		if state := f.kernel.State("b"); state != ModuleLive {
+			t.Errorf("b is %q", state)
+		}
+	})
 }
 
 func TestModuleWhoseInitAsksForAnotherIsNoDeadlock(t *testing.T) {
