@@ -107,7 +107,6 @@ type monitor struct {
 
 func (m *monitor) run(ctx context.Context, kernel, udev bool) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var wg sync.WaitGroup
 	errs := make(chan error, 2)
 	start := func(group int, source string) error {
@@ -124,7 +123,10 @@ func (m *monitor) run(ctx context.Context, kernel, udev bool) error {
 		})
 		return nil
 	}
-	defer wg.Wait()
+	defer func() { // where the second cannot be listened to, the first has to end
+		cancel()
+		wg.Wait()
+	}()
 	if udev {
 		if err := start(hotplug.UdevGroup, "UDEV"); err != nil {
 			return err
@@ -207,7 +209,6 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := bufio.NewWriter(m.out)
-	defer w.Flush()
 	at := daemon.Now().Duration()
 	if m.json {
 		line := struct {
@@ -218,7 +219,10 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 			Subsystem  string            `json:"subsystem"`
 			Properties map[string]string `json:"properties"`
 		}{strings.ToLower(source), at.Microseconds(), ev.Action(), ev.Devpath(), ev.Subsystem(), goUdevEvent(ev).Env}
-		return writeJSONLine(w, line)
+		if err := writeJSONLine(w, line); err != nil {
+			return err
+		}
+		return w.Flush()
 	}
 	fmt.Fprintf(w, "%-6s[%d.%06d] %-8s %s (%s)\n", source, at/time.Second, at%time.Second/time.Microsecond, ev.Action(), ev.Devpath(), ev.Subsystem())
 	if m.properties {
@@ -227,10 +231,10 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 		}
 		fmt.Fprintln(w)
 	}
-	return nil
+	return w.Flush()
 }
 
-// monitorDecisions prints the daemon's journal as it grows. A daemon that is not there yet is waited for.
+// monitorDecisions prints the daemon's journal as it grows.
 func (e *env) monitorDecisions(ctx context.Context, asJSON bool) error {
 	cfg, err := e.resolve(nil)
 	if err != nil {

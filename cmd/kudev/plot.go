@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,7 +132,7 @@ func plotBars(entries []*daemon.Entry) []bar {
 			bars = append(bars, bar{label, "device", e.Started, e.Finished})
 		}
 	}
-	slices.SortStableFunc(bars, func(a, b bar) int { return int(a.begin - b.begin) })
+	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(a.begin, b.begin) })
 	return bars
 }
 

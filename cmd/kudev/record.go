@@ -25,7 +25,7 @@ type recorded struct {
 }
 
 // runRecord writes the kernel's events down as they come.
-func runRecord(ctx context.Context, e *env, args []string) error {
+func runRecord(ctx context.Context, e *env, args []string) (err error) {
 	flags := pflag.NewFlagSet("record", pflag.ContinueOnError)
 	file := flags.StringP("output", "o", "-", "write to `FILE`")
 	count := flags.IntP("count", "n", 0, "end after `N` events")
@@ -38,11 +38,11 @@ func runRecord(ctx context.Context, e *env, args []string) error {
 	}
 	out := e.stdout
 	if *file != "-" {
-		f, err := os.Create(*file)
-		if err != nil {
+		var f *os.File
+		if f, err = os.Create(*file); err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { err = errors.Join(err, f.Close()) }()
 		out = f
 	}
 	l, err := hotplug.Listen(hotplug.ListenOptions{})

@@ -99,7 +99,7 @@ func runStaticNodes(ctx context.Context, e *env, args []string) error {
 		fmt.Fprintf(e.stderr, "Error: could not open %s - %s\n", path, strerror(err))
 		return exitStatus(1)
 	}
-	out := e.stdout
+	out, closed := e.stdout, func() error { return nil }
 	if output != "" {
 		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 			fmt.Fprintf(e.stderr, "Error: could not create parent directory for %s - %s.\n", output, strerror(err))
@@ -110,8 +110,7 @@ func runStaticNodes(ctx context.Context, e *env, args []string) error {
 			fmt.Fprintf(e.stderr, "Error: could not create %s - %s\n", output, strerror(err))
 			return exitStatus(1)
 		}
-		defer f.Close()
-		out = f
+		out, closed = f, f.Close
 	}
 	w := bufio.NewWriter(out)
 	bad := false
@@ -127,7 +126,7 @@ func runStaticNodes(ctx context.Context, e *env, args []string) error {
 		}
 		format.write(w, n)
 	}
-	if err := w.Flush(); err != nil {
+	if err := errors.Join(w.Flush(), closed()); err != nil {
 		return err
 	}
 	if bad {
