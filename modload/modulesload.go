@@ -115,6 +115,20 @@ func (b *bootModules) read(cfg *Config, file string) {
 	}
 }
 
+// onlyNoDevice says whether whatever failed of a request is a driver that has found nothing to drive.
+func onlyNoDevice(outcomes []Outcome) bool {
+	some := false
+	for _, o := range outcomes {
+		if o.Required && o.Err != nil {
+			if !errors.Is(o.Err, unix.ENODEV) {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
+}
+
 // A BootOutcome is what became of a [BootModule].
 type BootOutcome struct {
 	BootModule
@@ -138,7 +152,7 @@ func (l *Loader) LoadBoot(ctx context.Context, list []BootModule, request Reques
 			r.Name, r.Parameters, r.UseBlacklist = m.Name, m.Parameters, true
 			start := time.Now()
 			o := BootOutcome{BootModule: m}
-			if o.Modules, o.Err = l.Load(ctx, r); errors.Is(o.Err, unix.ENODEV) {
+			if o.Modules, o.Err = l.Load(ctx, r); onlyNoDevice(o.Modules) {
 				o.Err = nil
 			}
 			o.Took = time.Since(start)

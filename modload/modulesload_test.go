@@ -1,11 +1,13 @@
 package modload
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestBootModulesComeFromTheCommandLineTheDirectoriesAndEtcModules(t *testing.T) {
@@ -44,5 +46,16 @@ func TestBootModulesComeFromTheCommandLineTheDirectoriesAndEtcModules(t *testing
 	}
 	if d := cmp.Diff(want, list); d != "" || problems != nil {
 		t.Error(d, problems)
+	}
+}
+
+// That one of an alias's drivers finds nothing to drive does not hide why another was refused.
+func TestNoDeviceIsNoFailureOfBootModulesAndHidesNone(t *testing.T) {
+	f := newFixture(t, "a: | alias=x:*", "b: | alias=x:1", "c:")
+	f.kernel.Fail = map[string]error{"a": unix.ENODEV, "b": unix.EINVAL, "c": unix.ENODEV}
+	got := map[string]error{}
+	f.loader(t).LoadBoot(t.Context(), []BootModule{{Name: "x:1"}, {Name: "c"}}, Request{}, func(o BootOutcome) { got[o.Name] = o.Err })
+	if !errors.Is(got["x:1"], unix.EINVAL) || got["c"] != nil {
+		t.Error(got)
 	}
 }
