@@ -84,17 +84,19 @@ func (h *Claim) take() (err error) {
 	return h.record.write(o)
 }
 
-// Release gives back to the kernel what was there before, removes the record and ends the claim.
+// Release gives back to the kernel what was there before, removes the record and ends the claim. What could not be given back stays for
+// a successor: the kernel goes on calling kudev, and the record says what was there.
 func (h *Claim) Release() error {
 	o := &h.cfg.options
-	errs := []error{h.restore()}
-	for _, name := range []string{"record", "modprobe"} {
-		if err := os.Remove(o.path(filepath.Join(RunDir, name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+	err := h.restore()
+	if err == nil {
+		for _, name := range []string{"record", "modprobe"} {
+			if rerr := os.Remove(o.path(filepath.Join(RunDir, name))); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
 		}
 	}
-	errs = append(errs, h.lock.Close()) // the file stays: a lock on a removed file would exclude nobody
-	return errors.Join(errs...)
+	return errors.Join(err, h.lock.Close()) // the file stays: a lock on a removed file would exclude nobody
 }
 
 const lockFile = RunDir + "/lock"

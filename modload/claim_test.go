@@ -250,6 +250,31 @@ func TestASuccessorRestoresWhatWasThereBeforeAnyKudev(t *testing.T) {
 	c.kernelHas(t, firmwareFile, "/vendor")
 }
 
+func TestWhatCannotBeGivenBackIsLeftToASuccessor(t *testing.T) {
+	c := resolve(t, machine(t, kernelFiles(map[string]string{"proc/sys/kernel/modprobe": "/nix/store/kmod/bin/modprobe\n"})))
+	h := claim(t, c)
+	if err := h.Register(); err != nil {
+		t.Fatal(err)
+	}
+	file := c.Path(modprobeFile)
+	if err := errors.Join(os.Rename(file, file+".away"), os.Mkdir(file, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Release(); err == nil {
+		t.Error("no error")
+	}
+	if err := errors.Join(os.Remove(file), os.Rename(file+".away", file)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(c.Path(KernelProgram)); err != nil {
+		t.Error("what the kernel goes on calling is gone:", err)
+	}
+	if err := claim(t, c).Release(); err != nil {
+		t.Error(err)
+	}
+	c.kernelHas(t, modprobeFile, "/nix/store/kmod/bin/modprobe")
+}
+
 func TestOurOwnPathIsNeverTheOneRestored(t *testing.T) {
 	o := machine(t, kernelFiles(map[string]string{"proc/sys/kernel/modprobe": KernelProgram + "\n"}))
 	c := resolve(t, o)
