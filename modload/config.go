@@ -101,6 +101,9 @@ func Resolve(options Options) (*Config, error) {
 		c.follow(r)
 	}
 	c.findTree()
+	if c.setting("firmware_path").Origin.Source <= SourceDerived {
+		c.deriveFirmwarePath()
+	}
 	return c, nil
 }
 
@@ -136,7 +139,7 @@ func readSources(options Options) (*Config, error) {
 }
 
 // Reload returns the configuration with what can change read anew from its sources; the module roots, the release, the
-// firmware path, the tree and the flags stay. It is whole or not at all: when a line cannot be used that was not already
+// firmware path, the flags and a tree that was found stay; one that was not there is looked for again. It is whole or not at all: when a line cannot be used that was not already
 // unusable before, the error names it and the old configuration goes on.
 func (c *Config) Reload() (*Config, error) {
 	fresh, err := readSources(c.options)
@@ -170,6 +173,9 @@ func (c *Config) Reload() (*Config, error) {
 	}
 	fresh.implicit, fresh.daemon, fresh.tree, fresh.root = c.implicit, c.daemon, c.tree, c.root
 	fresh.conflicts, fresh.overrides = c.conflicts, c.overrides
+	if fresh.tree == "" {
+		fresh.findTree()
+	}
 	return fresh, nil
 }
 
@@ -275,18 +281,12 @@ func (c *Config) findTree() {
 	c.tree, c.root = "", ""
 	for _, root := range c.Roots() {
 		for _, dir := range treeDirs {
-			tree := filepath.Join(c.Path(root), dir, c.Release())
+			tree := c.TreeBelow(root, dir)
 			if info, err := os.Stat(tree); err == nil && info.IsDir() {
 				c.tree, c.root = tree, root
-				break
+				return
 			}
 		}
-		if c.tree != "" {
-			break
-		}
-	}
-	if c.setting("firmware_path").Origin.Source <= SourceDerived {
-		c.deriveFirmwarePath()
 	}
 }
 

@@ -160,7 +160,12 @@ func moved(marks []mark) bool {
 func (l *Library) watched() []string {
 	paths := []string{l.cfg.Path(ConfigFile), l.cfg.Path(SealFile)}
 	tree := l.cfg.Tree()
-	if tree == "" {
+	if tree == "" { // one may come: its file system may not be mounted yet
+		for _, root := range l.cfg.Roots() {
+			for _, dir := range treeDirs {
+				paths = append(paths, l.cfg.TreeBelow(root, dir))
+			}
+		}
 		return paths
 	}
 	paths = append(paths, tree)

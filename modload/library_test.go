@@ -1,6 +1,7 @@
 package modload
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -109,6 +110,26 @@ func TestEveryChangeCountsForTheVeryNextLookup(t *testing.T) {
 		}
 		if current().Refusal("a", "") == nil {
 			t.Error("sealing does not count")
+		}
+	}
+}
+
+func TestATreeThatComesLaterCounts(t *testing.T) {
+	for _, watches := range []bool{true, false} {
+		root := t.TempDir()
+		cfg := resolve(t, Options{SystemRoot: root, Uname: func() (string, error) { return "6.1.0", nil }})
+		lib := NewLibrary(cfg, nil)
+		defer lib.Close()
+		if !watches {
+			lib.Close()
+		}
+		loader := NewLoader(lib, &modloadtest.Kernel{}, LoaderOptions{})
+		if _, err := loader.Load(t.Context(), Request{Name: "a"}); !errors.Is(err, ErrNoTree) {
+			t.Errorf("without a tree: %v", err)
+		}
+		addModules(t, filepath.Join(root, "usr/lib/modules/6.1.0"), modloadtest.Module{Name: "a"})
+		if out, err := loader.Load(t.Context(), Request{Name: "a"}); err != nil || states(out) != "a=loaded" {
+			t.Errorf("with one: %s, %v", states(out), err)
 		}
 	}
 }

@@ -167,6 +167,10 @@ func (l *Loader) Load(ctx context.Context, r Request) ([]Outcome, error) {
 	l.enter()
 	defer l.leave()
 	index, err := l.source.Index()
+	library, refreshes := l.source.(refresher)
+	if err != nil && refreshes { // a tree that was not there may have been mounted, of which no watch tells
+		index, err = library.Refresh()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", r.Name, err)
 	}
@@ -175,8 +179,8 @@ func (l *Loader) Load(ctx context.Context, r Request) ([]Outcome, error) {
 		return nil, fmt.Errorf("load %s: bracket without its partner", r.Name)
 	}
 	found := slices.Collect(index.Match(alias))
-	if lib, ok := l.source.(refresher); ok && !complete(index, found) { // perhaps what is missing came a moment ago
-		if index, err = lib.Refresh(); err != nil {
+	if refreshes && !complete(index, found) { // perhaps what is missing came a moment ago
+		if index, err = library.Refresh(); err != nil {
 			return nil, fmt.Errorf("load %s: %w", r.Name, err)
 		}
 		found = slices.Collect(index.Match(alias))
