@@ -8,7 +8,21 @@ import (
 // EnvironmentOptions returns the words of the variable MODPROBE_OPTIONS, which modprobe takes before those of its command line, as
 // modprobe(8) has it: blanks separate, quotes of either kind hold together. An option among them that names a tree is the caller's to
 // refuse: no environment moves the module root.
-func EnvironmentOptions() []string { return splitOptions(os.Getenv("MODPROBE_OPTIONS")) }
+func EnvironmentOptions() []string { return splitOptions(os.Getenv(environmentOptions)) }
+
+const environmentOptions = "MODPROBE_OPTIONS"
+
+// WithEnvironmentOptions returns the variable, "MODPROBE_OPTIONS=…", with words behind those that are in it: for a modprobe that this one's
+// install and remove commands call.
+func WithEnvironmentOptions(words ...string) string {
+	all := append(EnvironmentOptions(), words...)
+	for i, w := range all {
+		if w == "" || strings.ContainsAny(w, " \"'") {
+			all[i] = `"` + strings.ReplaceAll(w, `"`, `"'"'"`) + `"`
+		}
+	}
+	return environmentOptions + "=" + strings.Join(all, " ")
+}
 
 func splitOptions(text string) (words []string) {
 	var word strings.Builder
@@ -38,12 +52,4 @@ func splitOptions(text string) (words []string) {
 		words = append(words, word.String())
 	}
 	return words
-}
-
-// MatchName says whether a module's name matches a shell pattern, in which - and _ are the same.
-func MatchName(pattern, name string) bool {
-	if p, ok := normalizeAlias(pattern); ok {
-		pattern = p
-	}
-	return glob(pattern, name)
 }

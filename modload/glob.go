@@ -58,6 +58,14 @@ func glob(pattern, s string) bool {
 	}
 }
 
+// MatchName says whether a module's name matches a shell pattern, in which - and _ are the same.
+func MatchName(pattern, name string) bool {
+	if p, ok := normalizeAlias(pattern); ok {
+		pattern = p
+	}
+	return glob(pattern, name)
+}
+
 // setEnd is the length of a set, given from behind its opening bracket, with its closing one; 0 when it is never closed.
 func setEnd(s string) int {
 	for i := range len(s) {

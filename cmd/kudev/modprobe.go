@@ -345,8 +345,7 @@ func (m *modprobe) loader() *modload.Loader {
 func (m *modprobe) shell(ctx context.Context, command string, environment []string) error {
 	m.out.Flush()
 	if len(m.children) > 0 {
-		options := append(modload.EnvironmentOptions(), m.children...)
-		environment = append(slices.Clip(environment), "MODPROBE_OPTIONS="+strings.Join(options, " "))
+		environment = append(slices.Clip(environment), modload.WithEnvironmentOptions(m.children...))
 	}
 	return modload.Shell(ctx, command, environment)
 }
