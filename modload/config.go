@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -276,45 +275,6 @@ func (c *Config) put(name string, s Setting) {
 	*c.setting(name) = s
 }
 
-// findTree looks for the first root that holds a tree for the release.
-func (c *Config) findTree() {
-	c.tree, c.root = "", ""
-	for _, root := range c.Roots() {
-		for _, dir := range treeDirs {
-			tree := c.TreeBelow(root, dir)
-			if info, err := os.Stat(tree); err == nil && info.IsDir() {
-				c.tree, c.root = tree, root
-				return
-			}
-		}
-	}
-}
-
-// treeDirs are where below a root the trees lie.
-var treeDirs = []string{"lib/modules", "usr/lib/modules"}
-
-// deriveFirmwarePath takes the firmware from the root that won, unless that is /, where the kernel looks by itself.
-func (c *Config) deriveFirmwarePath() {
-	s := Setting{}
-	if c.root != "" && c.root != "/" {
-		dir := filepath.Join(c.root, "lib/firmware")
-		if info, err := os.Stat(c.Path(dir)); err == nil && info.IsDir() {
-			s = Setting{Value: dir, Origin: Origin{Source: SourceDerived, Detail: "module_root"}}
-		}
-	}
-	c.put("firmware_path", s)
-}
-
-// Tree returns the directory …/lib/modules/<release> that won, or "" when no root holds one: [Config.TreeError] then
-// says so. Trees are never merged.
-func (c *Config) Tree() string { return c.tree }
-
-// Root returns the root that the tree lies in, as it was configured, or "" when there is no tree.
-func (c *Config) Root() string { return c.root }
-
-// Roots returns the roots in the order in which they are searched.
-func (c *Config) Roots() []string { return slices.Clone(c.setting("module_root").Values) }
-
 // Release returns the kernel release whose modules are meant.
 func (c *Config) Release() string { return c.setting("release").Value }
 
@@ -391,40 +351,6 @@ func (c *Config) duration(name string) time.Duration {
 func (c *Config) number(name string) int {
 	n, _ := parseSize(c.setting(name).Value) // checked when it was set
 	return n
-}
-
-// ErrNoTree is the error of whatever needs a tree where no root holds one for the release.
-var ErrNoTree = errors.New("no module tree")
-
-// TreeError returns why there is no tree, or nil when there is one. It satisfies errors.Is(err, ErrNoTree).
-func (c *Config) TreeError() error {
-	if c.tree != "" {
-		return nil
-	}
-	err := fmt.Errorf("%w for %s in %s (%s)", ErrNoTree, c.Release(), strings.Join(c.Roots(), ", "), c.setting("module_root").Origin)
-	if others := c.otherReleases(); len(others) > 0 {
-		return fmt.Errorf("%w: there is %s", err, strings.Join(others, ", "))
-	}
-	return err
-}
-
-// otherReleases returns the trees there are, as paths that end in their release.
-func (c *Config) otherReleases() []string {
-	var found []string
-	for _, root := range c.Roots() {
-		for _, dir := range treeDirs {
-			entries, err := os.ReadDir(filepath.Join(c.Path(root), dir))
-			if err != nil {
-				continue
-			}
-			for _, e := range entries {
-				if info, err := os.Stat(filepath.Join(c.Path(root), dir, e.Name())); err == nil && info.IsDir() {
-					found = append(found, filepath.Join(root, dir, e.Name()))
-				}
-			}
-		}
-	}
-	return found
 }
 
 // readFile reads kudev.conf.

@@ -2,37 +2,16 @@ package modload
 
 import (
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
 
-// WantedTree is [Config.Tree], or where the first root would hold one: for messages, and for depmod -n of what is not there yet.
-func (c *Config) WantedTree() string {
-	if c.tree != "" {
-		return c.tree
-	}
-	root := "/"
-	if roots := c.Roots(); len(roots) > 0 {
-		root = roots[0]
-	}
-	return c.TreeBelow(root, "")
-}
-
-// TreeBelow is the directory of the release's modules below a root. moduleDir is where trees lie in it; empty: lib/modules.
-func (c *Config) TreeBelow(root, moduleDir string) string {
-	if moduleDir == "" {
-		moduleDir = treeDirs[0]
-	}
-	return filepath.Join(c.Path(root), moduleDir, c.Release())
-}
-
 // A LiveModule is a module in the kernel.
 type LiveModule struct {
 	Name    string
-	State   string // "live", "coming" or "going"
-	Size    int64  // bytes
-	Users   int    // how often it is in use; negative when the kernel cannot unload modules
+	State   ModuleState
+	Size    int64 // bytes
+	Users   int   // how often it is in use; negative when the kernel cannot unload modules
 	Holders []string
 }
 
@@ -52,9 +31,11 @@ func Live(cfg *Config) ([]LiveModule, error) {
 		m := LiveModule{Name: fields[0]}
 		m.Size, _ = strconv.ParseInt(fields[1], 10, 64)
 		if len(fields) > 4 {
-			m.State = strings.ToLower(fields[4])
-			if m.State == "loading" || m.State == "unloading" {
-				m.State = map[string]string{"loading": "coming", "unloading": "going"}[m.State]
+			switch m.State = strings.ToLower(fields[4]); m.State { // "Live", "Loading" or "Unloading"
+			case "loading":
+				m.State = ModuleComing
+			case "unloading":
+				m.State = ModuleGoing
 			}
 		}
 		m.readSys(cfg)
