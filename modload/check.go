@@ -321,8 +321,8 @@ func (c *Config) checkModules(ctx context.Context, paths []string) []Finding {
 
 // moduleGroup collects what modules were built for, where that is not this kernel.
 type moduleGroup struct {
-	cfg     *Config
-	machine uint16 // of the kernel, 0 when it is not known
+	cfg      *Config
+	machines []uint16 // of the kernel, nil when it is not known
 
 	mu       sync.Mutex
 	vermagic map[string][]string // files by what they are built for
@@ -331,24 +331,8 @@ type moduleGroup struct {
 }
 
 func newModuleGroup(c *Config) *moduleGroup {
-	return &moduleGroup{cfg: c, vermagic: map[string][]string{}, machine: machineOf(Machine())}
-}
-
-// machineOf returns the ELF machine of a kernel's modules by what uname calls it, 0 for one that is not known. See elf(5).
-func machineOf(name string) uint16 {
-	switch {
-	case name == "x86_64":
-		return 62
-	case name == "aarch64":
-		return 183
-	case strings.HasPrefix(name, "arm"):
-		return 40
-	case strings.HasPrefix(name, "riscv"):
-		return 243
-	case len(name) == 4 && name[0] == 'i' && name[2:] == "86":
-		return 3
-	}
-	return 0
+	_, machine, _ := uname()
+	return &moduleGroup{cfg: c, vermagic: map[string][]string{}, machines: elfMachines(machine)}
 }
 
 // look opens one module. Any number of goroutines may call it.
@@ -378,7 +362,7 @@ func (g *moduleGroup) read(path string) (vermagic string, foreign bool, err erro
 	if err != nil {
 		return "", false, fmt.Errorf("read %s: %w", path, err)
 	}
-	return info.Get("vermagic"), g.machine != 0 && m.machine != g.machine, nil
+	return info.Get("vermagic"), len(g.machines) > 0 && !slices.Contains(g.machines, m.machine), nil
 }
 
 func (g *moduleGroup) findings() []Finding {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Config is where modules live and how they are to be treated: the one object from which everything else takes it. It
@@ -110,7 +108,10 @@ func Resolve(options Options) (*Config, error) {
 func readSources(options Options) (*Config, error) {
 	c := &Config{options: options, implicit: map[string]Setting{}}
 	if c.options.Uname == nil {
-		c.options.Uname = uname
+		c.options.Uname = func() (string, error) {
+			release, _, err := uname()
+			return release, err
+		}
 	}
 	for _, d := range definitions {
 		s := Setting{Name: d.name, Value: d.initial}
@@ -176,24 +177,6 @@ func (c *Config) Reload() (*Config, error) {
 		fresh.findTree()
 	}
 	return fresh, nil
-}
-
-// uname asks the running kernel for its release.
-func uname() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", err
-	}
-	return unix.ByteSliceToString(u.Release[:]), nil
-}
-
-// Machine returns what the running kernel calls its architecture, such as "x86_64", or "" when it does not tell.
-func Machine() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Machine[:])
 }
 
 // set gives a setting a value from origin, as text with the elements of a list separated in it. Within one source and

@@ -24,11 +24,20 @@ func (e *InsertError) Error() string {
 
 func (e *InsertError) Unwrap() error { return e.Err }
 
-// machines are the ELF machine numbers of what uname(2) calls by these names.
-var machines = map[string][]uint16{
-	"x86_64": {62}, "i686": {3}, "i386": {3}, "aarch64": {183}, "armv7l": {40}, "armv6l": {40}, "armv5tel": {40}, "armv8l": {40},
-	"riscv64": {243}, "riscv32": {243}, "ppc64": {21}, "ppc64le": {21}, "ppc": {20}, "s390x": {22}, "mips": {8}, "mips64": {8},
-	"loongarch64": {258}, "sparc64": {43, 18}, "parisc": {15}, "parisc64": {15},
+// elfMachines are the ELF machine numbers of modules for a kernel whose uname(2) says name; nil where that is not known. See elf(5).
+func elfMachines(name string) []uint16 {
+	switch {
+	case strings.HasPrefix(name, "arm"):
+		return []uint16{40}
+	case strings.HasPrefix(name, "riscv"):
+		return []uint16{243}
+	case len(name) == 4 && name[0] == 'i' && name[2:] == "86":
+		return []uint16{3}
+	}
+	return map[string][]uint16{
+		"x86_64": {62}, "aarch64": {183}, "ppc64": {21}, "ppc64le": {21}, "ppc": {20}, "s390x": {22}, "mips": {8}, "mips64": {8},
+		"loongarch64": {258}, "sparc64": {43, 18}, "parisc": {15}, "parisc64": {15},
+	}[name]
 }
 
 var machineNames = map[uint16]string{
@@ -60,7 +69,7 @@ func explain(err error, m *Module, e Evidence) string {
 	release, _, _ := strings.Cut(vermagic, " ")
 	switch {
 	case errors.Is(err, unix.ENOEXEC):
-		if want := machines[e.Machine]; m != nil && len(want) > 0 && !slices.Contains(want, m.machine) {
+		if want := elfMachines(e.Machine); m != nil && len(want) > 0 && !slices.Contains(want, m.machine) {
 			name := machineNames[m.machine]
 			if name == "" {
 				name = fmt.Sprintf("ELF machine %d", m.machine)

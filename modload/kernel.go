@@ -202,10 +202,7 @@ func (k *realKernel) Compression() string {
 // Evidence is what helps to tell why a module was refused.
 func (k *realKernel) Evidence(name string) Evidence {
 	var e Evidence
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		e.Release, e.Machine = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:])
-	}
+	e.Release, e.Machine, _ = uname()
 	read := func(path string) string {
 		text, _ := os.ReadFile(k.cfg.Path(path))
 		return strings.TrimSpace(string(text))
@@ -217,6 +214,15 @@ func (k *realKernel) Evidence(name string) Evidence {
 	e.Disabled = read("/proc/sys/kernel/modules_disabled") == "1"
 	e.Log = kernelLog(name)
 	return e
+}
+
+// uname asks the running kernel for its release, and for what it calls its architecture, such as "x86_64".
+func uname() (release, machine string, err error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", "", err
+	}
+	return unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]), nil
 }
 
 // kernelLog returns the kernel's last messages about a module, the latest last; none where we may not read them.
