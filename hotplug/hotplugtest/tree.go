@@ -101,9 +101,7 @@ func (b *builder) device(n int, line string) {
 	devpath := words[0]
 	b.dir = b.sys + devpath
 	must(b.t, os.MkdirAll(b.dir, 0o755))
-	uevent, err := os.OpenFile(b.dir+"/uevent", os.O_CREATE|os.O_RDWR, 0o644)
-	must(b.t, err)
-	must(b.t, uevent.Close())
+	uevent, _ := os.ReadFile(b.dir + "/uevent") // of a device that is there already
 	name := filepath.Base(devpath)
 	subsystem, bus := "", ""
 	for _, word := range words[1:] {
@@ -127,13 +125,13 @@ func (b *builder) device(n int, line string) {
 			driver := b.sys + "/" + bus + "/drivers/" + value
 			must(b.t, os.MkdirAll(driver, 0o755))
 			b.link(b.dir+"/driver", driver)
-			b.append("uevent", "DRIVER="+value+"\n")
+			uevent = append(uevent, "DRIVER="+value+"\n"...)
 		case "dev":
 			major, minor, ok := strings.Cut(value, ":")
 			if _, err := strconv.Atoi(major + minor); err != nil || !ok {
 				b.t.Fatalf("tree, line %d: dev=%s is no MAJ:MIN", n, value)
 			}
-			b.append("uevent", "MAJOR="+major+"\nMINOR="+minor+"\n")
+			uevent = append(uevent, "MAJOR="+major+"\nMINOR="+minor+"\n"...)
 			must(b.t, os.WriteFile(b.dir+"/dev", []byte(value+"\n"), 0o644))
 			kind := "char"
 			if subsystem == "block" {
@@ -144,6 +142,9 @@ func (b *builder) device(n int, line string) {
 			b.t.Fatalf("tree, line %d: %s is none of subsystem=, driver=, dev=", n, word)
 		}
 	}
+	// Last and whole: a directory without this file is no device yet to a daemon that walks the tree meanwhile.
+	must(b.t, os.WriteFile(b.dir+"/.uevent", uevent, 0o644))
+	must(b.t, os.Rename(b.dir+"/.uevent", b.dir+"/uevent"))
 }
 
 func (b *builder) attribute(n int, line string) {
