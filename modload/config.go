@@ -341,7 +341,7 @@ func (c *Config) readFile() {
 	data, err := readFile(c.Path(ConfigFile))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.problems = append(c.problems, Problem{File: ConfigFile, Text: errors.Unwrap(err).Error()})
+			c.problems = append(c.problems, Problem{File: ConfigFile, Text: cause(err).Error()})
 		}
 		return
 	}
@@ -358,10 +358,9 @@ func (c *Config) readFile() {
 
 // readCommandLine reads kudev.* from the kernel command line.
 func (c *Config) readCommandLine() {
-	const place = "kernel command line"
 	data, err := readFile(c.Path("/proc/cmdline"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.problems = append(c.problems, Problem{File: place, Text: err.Error()})
+		c.problems = append(c.problems, Problem{File: commandLineName, Text: err.Error()})
 	}
 	c.cmdline = strings.TrimRight(string(data), "\n\x00")
 	c.readUdevCommandLine()
@@ -371,7 +370,7 @@ func (c *Config) readCommandLine() {
 			continue
 		}
 		if err := c.set(name, value, Origin{Source: SourceCommandLine}); err != nil {
-			c.problems = append(c.problems, Problem{File: place, Text: err.Error()})
+			c.problems = append(c.problems, Problem{File: commandLineName, Text: err.Error()})
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (x *Index) Policy() *Policy { return x.policy }
 // Problems are the files of the tree and of its policy that could not be used, with what was used in their place.
 func (x *Index) Problems() []Problem { return append(x.tree.allProblems(), x.policy.problems...) }
 
-// Log says every problem once.
+// logProblems says every problem once.
 func (x *Index) logProblems(log *slog.Logger) {
 	for _, p := range x.Problems() {
 		log.Warn("configuration of modules", "problem", p.Error())

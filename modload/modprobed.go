@@ -36,7 +36,7 @@ type policyFile struct {
 }
 
 // policyFiles lists what counts of the given files and directories, and of the tree's own: of each base name the first found, in order
-// of base names. Problems are what is there and cannot be read as configuration. dirs are those that were read, for watching.
+// of base names. Problems are what is there and cannot be read as configuration.
 //
 // See modprobe.d(5). Source: kmod, libkmod-config.c, kmod_config_new.
 func policyFiles(tree string, paths []string) (files []policyFile, problems []Problem) {
@@ -171,7 +171,7 @@ func word(s string) (first, rest string) {
 	return s[:end], s[end+1:]
 }
 
-// commandLineName stands for a file in lines from the kernel command line.
+// commandLineName stands for a file in what comes from the kernel command line.
 const commandLineName = "kernel command line"
 
 // parseModuleCommandLine takes from the kernel command line what is said to modules: module.parameter[=value] gives options,

@@ -165,7 +165,7 @@ func FuzzModprobe(f *testing.F) {
 	f.Add("softdep a pre: post: b\\", "\"")
 	f.Add("install [ x\n\\\n\\", ".=.")
 	f.Fuzz(func(t *testing.T, text, commandLine string) {
-		p := newPolicy()
+		p := &Policy{}
 		p.take(parseModprobe("fuzz", []byte(text)))
 		p.take(parseModuleCommandLine(commandLine))
 		for l := range p.Lines() {

@@ -37,7 +37,7 @@ func BootModules(cfg *Config) (list []BootModule, problems []Problem) {
 		name = strings.ReplaceAll(name, "-", "_")
 		if name == "modules_load" || initramfs && name == "rd.modules_load" {
 			for module := range strings.SplitSeq(value, ",") {
-				b.add(module, "", "kernel command line")
+				b.add(module, "", commandLineName)
 			}
 		}
 	}

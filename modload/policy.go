@@ -19,7 +19,7 @@ type Policy struct {
 	lines     []Line // in the order in which they were read
 	aliases   []Line
 	blacklist map[string]Line
-	options   map[string][]Line
+	optioned  map[string]bool // the modules and aliases that have options
 	install   map[string]Line
 	remove    map[string]Line
 	softdeps  []int // lines, by their place
@@ -59,7 +59,7 @@ const SealFile = "/run/kudev/sealed"
 
 // readModprobe reads modprobe.d and what goes with it.
 func readModprobe(t *tree, paths []string, commandLine string) *Policy {
-	p := newPolicy()
+	p := &Policy{}
 	files, problems := policyFiles(t.dir, paths)
 	p.problems = problems
 	p.read = append(p.read, paths...)
@@ -84,10 +84,7 @@ func readModprobe(t *tree, paths []string, commandLine string) *Policy {
 	return p
 }
 
-func newPolicy() *Policy {
-	return &Policy{}
-}
-
+// take adds the entries of one file.
 func (p *Policy) take(lines []Line, problems []Problem) {
 	p.problems = append(p.problems, problems...)
 	if p.lines == nil {
@@ -110,10 +107,10 @@ func (p *Policy) take(lines []Line, problems []Problem) {
 		case "blacklist":
 			first(&p.blacklist, l)
 		case "options":
-			if p.options == nil {
-				p.options = map[string][]Line{}
+			if p.optioned == nil {
+				p.optioned = map[string]bool{}
 			}
-			p.options[l.Name] = append(p.options[l.Name], l)
+			p.optioned[l.Name] = true
 		case "install":
 			first(&p.install, l)
 		case "remove":
@@ -153,7 +150,7 @@ func (p *Policy) Blacklisted(module string) (Line, bool) {
 
 // Options returns the options of a module: the lines for its name and for the alias it was asked for by, "" for none.
 func (p *Policy) Options(module, alias string) string {
-	if len(p.options[module]) == 0 && (alias == "" || len(p.options[alias]) == 0) {
+	if !p.optioned[module] && (alias == "" || !p.optioned[alias]) {
 		return ""
 	}
 	var all []string
@@ -226,9 +223,8 @@ func (e *ForbiddenError) Error() string {
 	return fmt.Sprintf("%s is refused: forbid %s (%s)", what, e.Line.Pattern, e.Line.Origin)
 }
 
-// Refusal returns why a module may not be loaded, or nil when it may. alias is what it was asked for by, "" for its own name or as a
-// dependency. aliasModules, when not nil, resolves a pattern without wildcards that is no module's name, so that forbidding an alias
-// forbids its modules however they are asked for.
+// refusal is [Index.Refusal]. resolve gives the modules of a pattern without wildcards that is no module's name, so that forbidding an
+// alias forbids its modules however they are asked for.
 func (p *Policy) refusal(module, alias string, resolve func(alias string) []string) error {
 	match := func(patterns []Pattern) (Pattern, string, bool) {
 		for _, pat := range patterns {
@@ -242,7 +238,7 @@ func (p *Policy) refusal(module, alias string, resolve func(alias string) []stri
 			if alias != "" && glob(text, alias) {
 				return pat, alias, true
 			}
-			if resolve != nil && !isPattern(text) && slices.Contains(resolve(text), module) {
+			if !isPattern(text) && slices.Contains(resolve(text), module) {
 				return pat, "", true
 			}
 		}

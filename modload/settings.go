@@ -44,7 +44,7 @@ func (o Origin) String() string {
 	case SourceFile:
 		return o.File + ":" + strconv.Itoa(o.Line)
 	case SourceCommandLine:
-		return "kernel command line"
+		return commandLineName
 	case SourceFlag:
 		return "flag " + o.Detail
 	case SourceRecord:
@@ -223,7 +223,7 @@ func parseSize(text string) (int, error) {
 	return int(n << shift), err
 }
 
-// The levels of syslog that log/slog has no name for.
+// LevelNotice is the level of syslog that log/slog has no name for: between info and warning.
 const LevelNotice = slog.LevelInfo + 2
 
 func parseLevel(text string) slog.Level {

@@ -41,7 +41,7 @@ func (c *Config) readUdevFile() {
 	data, err := readFile(c.Path(udevConfigFile))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.problems = append(c.problems, Problem{File: udevConfigFile, Text: errors.Unwrap(err).Error()})
+			c.problems = append(c.problems, Problem{File: udevConfigFile, Text: cause(err).Error()})
 		}
 		return
 	}
@@ -65,7 +65,7 @@ func (c *Config) readUdevCommandLine() {
 		}
 		if name, text := udevSetting(key, value); name != "" {
 			if err := c.set(name, text, Origin{Source: SourceCommandLine}); err != nil {
-				c.problems = append(c.problems, Problem{File: "kernel command line", Text: "udev." + key + ": " + err.Error()})
+				c.problems = append(c.problems, Problem{File: commandLineName, Text: "udev." + key + ": " + err.Error()})
 			}
 		}
 	}

@@ -82,9 +82,6 @@ func runExplain(ctx context.Context, e *env, args []string) error {
 
 // explainAlias says what an alias or a name stands for, and what stops it.
 func (e *env) explainAlias(x *explanation, cfg *modload.Config, index *modload.Index, alias string) {
-	if index == nil {
-		return
-	}
 	kernel := modload.NewKernel(cfg)
 	for m := range index.Match(alias) {
 		em := explainedModule{Name: m.Module, Pattern: m.Pattern(), State: cmp.Or(kernel.State(m.Module), "absent")}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -171,10 +172,8 @@ func isProgram(root, command string) bool {
 	}
 	places := []string{name}
 	if !strings.HasPrefix(name, "/") {
-		for _, known := range answered {
-			if name == known {
-				return true
-			}
+		if slices.Contains(answered, name) {
+			return true
 		}
 		places = []string{"/usr/lib/udev/" + name, "/lib/udev/" + name}
 	}
