@@ -22,9 +22,7 @@ func runCheck(ctx context.Context, e *env, args []string) error {
 	if len(rest) > 0 {
 		return misuse("no arguments wanted")
 	}
-	options := e.options
-	tree.add(&options)
-	cfg, err := modload.Resolve(options)
+	cfg, err := modload.Resolve(e.sources(tree)) // what is wrong with kudev.conf is among the findings
 	if err != nil {
 		return err
 	}

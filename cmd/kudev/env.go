@@ -44,6 +44,9 @@ func (r *interruptedReader) Read(p []byte) (int, error) {
 		n   int
 		err error
 	}
+	if r.ctx.Err() != nil {
+		return 0, errInterrupted // and not, now and then, what is there to be read
+	}
 	if len(r.buffer) < len(p) {
 		r.buffer = make([]byte, len(p)) // not p: the Read below may outlive this one, which is the last then
 	}
@@ -56,9 +59,11 @@ func (r *interruptedReader) Read(p []byte) (int, error) {
 	case read := <-done:
 		return copy(p, buffer[:read.n]), read.err
 	case <-r.ctx.Done():
-		return 0, errors.New("interrupted")
+		return 0, errInterrupted
 	}
 }
+
+var errInterrupted = errors.New("interrupted")
 
 // treeFlags are the flags of every command that reads a module tree.
 type treeFlags struct {
@@ -74,25 +79,26 @@ func (e *env) treeFlags(flags *pflag.FlagSet) *treeFlags {
 	return t
 }
 
-// add puts the flags that were given into options.
-func (t *treeFlags) add(options *modload.Options) {
+// sources are the sources of the configuration with the flags that were given; t may be nil.
+func (e *env) sources(t *treeFlags) modload.Options {
+	options := e.options
+	if t == nil {
+		return options
+	}
+	options.Flags = slices.Clip(options.Flags)
 	for _, dir := range t.roots {
 		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: dir, Name: "--module-root"})
 	}
 	if t.release != "" {
 		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: t.release, Name: "--release"})
 	}
+	return options
 }
 
 // resolve returns the configuration for a call with these flags, of a command that reads a tree; t may be nil. What is
 // wrong with kudev.conf, and where a flag differs from the running daemon, is said on stderr.
 func (e *env) resolve(t *treeFlags) (*modload.Config, error) {
-	options := e.options
-	options.Flags = slices.Clip(options.Flags)
-	if t != nil {
-		t.add(&options)
-	}
-	return e.resolveOptions(options)
+	return e.resolveOptions(e.sources(t))
 }
 
 // resolveLive is resolve for a command that touches the running kernel: it refuses where this call would, without having
@@ -108,10 +114,8 @@ func (e *env) resolveLive(t *treeFlags) (*modload.Config, error) {
 // resolveDaemon is resolve for a command that is to be the daemon, and follows no other's record. The daemon's own checks
 // say what is wrong with kudev.conf.
 func (e *env) resolveDaemon(t *treeFlags) (*modload.Config, error) {
-	options := e.options
-	options.Flags = slices.Clip(options.Flags)
+	options := e.sources(t)
 	options.Daemon = true
-	t.add(&options)
 	return modload.Resolve(options)
 }
 
