@@ -14,18 +14,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kudev/kudev/testdata/debian"
 )
 
 // debianTree is Debian's module tree, with kmod's own indexes.
 func debianTree(t testing.TB) string {
 	t.Helper()
-	cache := os.Getenv("KUDEV_DEBIAN")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(dir, "kudev/debian")
+	cache, err := debian.Cache()
+	if err != nil {
+		t.Fatal(err)
 	}
 	release, err := os.ReadFile(filepath.Join(cache, "linux/release"))
 	if err != nil {

@@ -5,18 +5,16 @@ package rules
 import (
 	"os"
 	"testing"
+
+	"github.com/kudev/kudev/testdata/debian"
 )
 
 // debianRules is what Debian's udev package ships: sh testdata/debian/fetch puts it there.
 func debianRules(tb testing.TB) []Source {
 	tb.Helper()
-	cache := os.Getenv("KUDEV_DEBIAN")
-	if cache == "" {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		cache = home + "/kudev/debian"
+	cache, err := debian.Cache()
+	if err != nil {
+		tb.Fatal(err)
 	}
 	dirs := []string{cache + "/udev/lib/udev/rules.d", cache + "/systemd/lib/udev/rules.d"}
 	for _, dir := range dirs {

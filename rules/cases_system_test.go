@@ -16,19 +16,16 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/kudev/kudev/testdata/debian"
 )
 
 // The cases are also put to systemd's own udevadm, from Debian's package: udevadm test, in a namespace in which the
 // case's directories are /sys, /run and /dev. What a case says must be what udev does, but for what the case itself says of
 // systemd 252, and for what cannot be brought about there: results of builtins, kernel parameters, the machine's kind.
 func TestCasesAgreeWithUdevadm(t *testing.T) {
-	cache := os.Getenv("KUDEV_DEBIAN")
-	if cache == "" {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = home + "/kudev/debian"
+	cache, err := debian.Cache()
+	if err != nil {
+		t.Fatal(err)
 	}
 	udevadm := cache + "/udev/bin/udevadm"
 	if _, err := os.Stat(udevadm); err != nil {

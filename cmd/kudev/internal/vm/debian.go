@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/kudev/kudev/testdata/debian"
 )
 
 // Debian is the cache of unpacked packages that testdata/debian/fetch fills. It holds the kernel, busybox and the peers.
@@ -15,15 +17,11 @@ type Debian struct {
 	release string
 }
 
-// OpenDebian finds the cache: $KUDEV_DEBIAN, or kudev/debian in the user's cache directory. An error says which command fills it.
+// OpenDebian finds the cache: see [debian.Cache]. An error says which command fills it.
 func OpenDebian() (*Debian, error) {
-	dir := os.Getenv("KUDEV_DEBIAN")
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("find Debian's packages: %w (KUDEV_DEBIAN names their place)", err)
-		}
-		dir = filepath.Join(cache, "kudev", "debian")
+	dir, err := debian.Cache()
+	if err != nil {
+		return nil, err
 	}
 	d := &Debian{dir: dir}
 	linux, err := d.Package("linux")
