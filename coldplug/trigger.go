@@ -131,7 +131,22 @@ func NewUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
+// readTrim reads an attribute of sysfs, of which one read yields all, without the newline at its end.
 func readTrim(name string) (string, error) {
-	b, err := os.ReadFile(name)
-	return strings.TrimRight(string(b), "\n"), err
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var buf [4096]byte
+	for {
+		n, err := unix.Read(fd, buf[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return "", &os.PathError{Op: "read", Path: name, Err: err}
+		}
+		return strings.TrimRight(string(buf[:n]), "\n"), nil
+	}
 }

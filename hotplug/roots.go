@@ -281,6 +281,7 @@ func (t tree) readFlags(name string, flags int) (string, error) {
 		defer f.Close()
 		fd = int(f.Fd())
 	}
+	whole := t.plain(name) && t.dir != "" // sysfs and records give all they have, or fill the buffer
 	var small [4096]byte
 	buf := small[:0]
 	for {
@@ -297,10 +298,12 @@ func (t tree) readFlags(name string, flags int) (string, error) {
 		if err != nil {
 			return "", &fs.PathError{Op: "read", Path: name, Err: err}
 		}
-		if n <= 0 {
+		if n > 0 {
+			buf = buf[:len(buf)+n]
+		}
+		if n <= 0 || whole && len(buf) < cap(buf) {
 			return string(buf), nil
 		}
-		buf = buf[:len(buf)+n]
 	}
 }
 

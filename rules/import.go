@@ -191,11 +191,13 @@ func (s *state) importParent(t *token) bool {
 			s.set(key, -1, value)
 		}
 	}
-	for key, value := range parent.Properties() {
-		if key == "DEVNAME" && !strings.HasPrefix(value, "/") {
-			value = "/dev/" + value
+	if !strings.HasPrefix(filter, "ID_") { // the kernel names no property so, and a stock rule asks for ID_SEAT at every event
+		for key, value := range parent.Properties() {
+			if key == "DEVNAME" && !strings.HasPrefix(value, "/") {
+				value = "/dev/" + value
+			}
+			take(key, value)
 		}
-		take(key, value)
 	}
 	rec, err := parent.Record()
 	if err != nil {

@@ -59,6 +59,9 @@ func (t *Table) blkid(ctx context.Context, call *Call) error {
 		return err
 	}
 	defer node.Close()
+	if n, ok := node.(*fileNode); ok {
+		_ = unix.Fadvise(n.fd, 0, 0, unix.FADV_RANDOM) // superblocks are far from each other: nothing is to be read ahead
+	}
 	size, err := node.Size()
 	if err != nil {
 		return err
