@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+
+	"github.com/kudev/kudev/hotplug"
 )
 
 // importInto runs an IMPORT and says whether it found anything to import.
@@ -50,7 +52,7 @@ func (s *state) importProgram(t *token) bool {
 	}
 	out, err := s.host.Program(s.ctx, command, s.env(), s.rule.String())
 	if err != nil {
-		s.say(slog.LevelInfo, "IMPORT{program} failed", "command", command, "error", err)
+		s.say(programLevel(err), "IMPORT{program} failed", "command", command, "error", err)
 		return false
 	}
 	if len(out) >= lineSize {
@@ -61,6 +63,16 @@ func (s *state) importProgram(t *token) bool {
 	}
 	s.importLines(t, out)
 	return true
+}
+
+// programLevel is how loud it is to be said that a program has failed: a status other than 0 is an answer, which most
+// devices get from one helper or another; not to run at all, or not to end, is news.
+func programLevel(err error) slog.Level {
+	var program *hotplug.ProgramError
+	if _, answered := hotplug.Status(err); answered || !errors.As(err, &program) {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // importLines sets the properties of text: one KEY=value a line, the value in quotes or not. What is no such line is

@@ -281,7 +281,7 @@ func (s *state) program(t *token) bool {
 	}
 	out, err := s.host.Program(s.ctx, command, s.env(), s.rule.String())
 	if err != nil {
-		s.say(slog.LevelInfo, "PROGRAM failed", "command", command, "error", err)
+		s.say(programLevel(err), "PROGRAM failed", "command", command, "error", err)
 		return t.op == opNoMatch
 	}
 	if len(out) >= lineSize {
