@@ -179,6 +179,25 @@ func hotplug(t *testing.T, g *vmtest.Guest, d vm.Device, event, there string) {
 	g.Sh(seen("remove") + "; " + state + " >/tmp/after; diff /tmp/before /tmp/after")
 }
 
+// On a small machine the kernel's delay is nearly all of the time, and the account says so.
+func TestColdplugSaysHowLongItWaitedForTheKernel(t *testing.T) {
+	root := vm.NewTree()
+	vmtest.Kudev(t, root)
+	machine := vm.Bare()
+	machine.Devices = append(machine.Devices, vm.Device{Driver: "qemu-xhci", ID: "xhci"}, vm.Device{Driver: "usb-hub", Props: "bus=xhci.0,port=1"},
+		vm.Device{Driver: "usb-storage", Props: "drive=usb,serial=HUB-DISK,bus=xhci.0,port=1.2"})
+	machine.Drives = append(machine.Drives, vm.Drive{ID: "usb"})
+	g := vmtest.Boot(t, vm.Options{Machine: machine, Root: root, Append: "usb_storage.delay_use=30"})
+	r := g.Must("sh", "-c", "kudev coldplug 2>&1; ls /dev/disk/by-id")
+	t.Logf("%v\n%s", r.Took(), r.Stdout)
+	if !strings.Contains(r.Stdout, "usb-QEMU_QEMU_HARDDISK_HUB-DISK-0:0\n") {
+		t.Error("the disk is not there")
+	}
+	if strings.Contains(r.Stdout, "waited 0 ms") || !strings.Contains(r.Stdout, "usb-storage") {
+		t.Error("it does not say that it waited for usb-storage")
+	}
+}
+
 // With usb_storage.delay_use the disk comes long after its driver's load has returned; and who waits for another disk alone does not
 // wait for it, nor for sound and graphics.
 func TestColdplugWithSlowDisks(t *testing.T) {

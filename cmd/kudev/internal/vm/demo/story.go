@@ -90,7 +90,8 @@ func (s *story) tell(e daemon.Entry) {
 		return
 	}
 	loads := s.newModules(e)
-	if len(loads) == 0 && len(e.Links) == 0 && len(e.Unlinked) == 0 && e.Name == "" && e.Error == "" {
+	card := e.Subsystem == "net" && (e.Action == "add" || e.Action == "remove") && !strings.Contains(e.Devpath, "/virtual/")
+	if len(loads) == 0 && len(e.Links) == 0 && len(e.Unlinked) == 0 && e.Name == "" && e.Error == "" && !card {
 		return
 	}
 	var b strings.Builder
