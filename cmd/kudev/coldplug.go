@@ -55,16 +55,12 @@ func runColdplug(ctx context.Context, e *env, args []string) error {
 // coldplug asks the daemon for it, or is the daemon for that while.
 func (e *env) coldplug(ctx context.Context, cfg *modload.Config, req daemon.Request) (*daemon.Account, error) {
 	for {
-		conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+		conn, end, err := e.connect(ctx, cfg)
 		if err == nil {
-			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			defer end()
 			r, err := conn.Ask(req)
 			if err != nil {
-				if ctx.Err() != nil {
-					return nil, ctx.Err()
-				}
-				return nil, err
+				return nil, interruption(ctx, err)
 			}
 			return r.Account, nil
 		}

@@ -240,12 +240,11 @@ func (e *env) monitorDecisions(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	conn, end, err := e.connect(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer end()
 	if err := conn.Send(daemon.Request{Do: "watch"}); err != nil {
 		return err
 	}

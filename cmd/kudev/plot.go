@@ -79,12 +79,11 @@ func (e *env) journal(ctx context.Context, from string) ([]*daemon.Entry, error)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	conn, end, err := e.connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer end()
 	if err := conn.Send(daemon.Request{Do: "journal"}); err != nil {
 		return nil, err
 	}
@@ -92,7 +91,7 @@ func (e *env) journal(ctx context.Context, from string) ([]*daemon.Entry, error)
 	for {
 		r, err := conn.Receive()
 		if err != nil || r.Done {
-			return list, err
+			return list, interruption(ctx, err)
 		}
 		if r.Entry != nil {
 			list = append(list, r.Entry)

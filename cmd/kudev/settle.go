@@ -36,7 +36,9 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	conn, end, err := e.connect(ctx, cfg)
 	if errors.Is(err, daemon.ErrNoDaemon) {
 		e.logger(cfg).Debug("no kudev daemon runs: nothing to wait for")
 		return nil
@@ -44,10 +46,7 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer end()
 	if *exitIf != "" {
 		go e.untilExists(ctx, *exitIf, cancel)
 	}
@@ -56,7 +55,7 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return interruption(ctx, err)
 	}
 	if *asJSON || *verbose {
 		if err := e.printAccount(r.Account, *asJSON); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/modload"
 )
 
 // runStatus shows what the daemon does and has done.
@@ -65,11 +66,32 @@ func (e *env) ask(ctx context.Context, req daemon.Request) (*daemon.Reply, error
 	if err != nil {
 		return nil, err
 	}
-	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	conn, end, err := e.connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	return conn.Ask(req)
+	defer end()
+	r, err := conn.Ask(req)
+	return r, interruption(ctx, err)
+}
+
+// connect connects to the daemon. The connection ends with ctx, and by end.
+func (e *env) connect(ctx context.Context, cfg *modload.Config) (conn *daemon.Conn, end func(), err error) {
+	conn, err = daemon.Connect(ctx, cfg, e.roots.Run)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	return conn, func() {
+		stop()
+		conn.Close()
+	}, nil
+}
+
+// interruption is why ctx has ended, in place of what that has made of the connection.
+func interruption(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }

@@ -180,11 +180,10 @@ func (e *env) trigger(ctx context.Context, cfg *modload.Config, t *triggerFlags,
 		_, err := run.Run(ctx, e.roots, items)
 		return err
 	}
-	conn, err := daemon.Connect(ctx, cfg, e.roots.Run)
+	conn, end, err := e.connect(ctx, cfg)
 	switch {
 	case err == nil:
-		defer conn.Close()
-		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		defer end()
 	case errors.Is(err, daemon.ErrNoDaemon) && !e.udevRuns():
 		if err := cfg.Conflict(); err != nil {
 			return err
@@ -210,7 +209,7 @@ func (e *env) trigger(ctx context.Context, cfg *modload.Config, t *triggerFlags,
 	}
 	r, err := conn.Ask(daemon.Request{Do: "settle", UUID: uuid})
 	if err != nil {
-		return err
+		return interruption(ctx, err)
 	}
 	return r.Account.Err()
 }
