@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,7 +25,7 @@ type Handler func(ctx context.Context, ev *Event) (caused bool, err error)
 
 // QueueOptions may all be left out.
 type QueueOptions struct {
-	Workers   int           // events handled at once; 0 means 32
+	Workers   int           // events handled at once, at most; 0 means 32. See Queue
 	Max       int           // events held; Add waits for room beyond. 0 means 262144
 	Timeout   time.Duration // of one event; 0 means 180 s
 	BusyEvery time.Duration // how often an event is tried again after ErrBusy; 0 means 200 ms
@@ -61,6 +63,9 @@ type QueueCounts struct {
 // No event is lost: what a handler makes of it, a panic included, ends in Done. A handler that does not return in time
 // gets its context cancelled and gives its place to another; its kin go on waiting, since it is still at work.
 //
+// As long as none takes longer than a tenth of a second, four events a processor are handled at once: more of them only get in each
+// other's way. Each that does, since it waits for a program, a driver or a disk, makes room for one more.
+//
 // All methods may be called by any goroutine.
 type Queue struct {
 	handler Handler
@@ -77,8 +82,12 @@ type Queue struct {
 	pending map[*item]struct{} // all that are not over
 	peak    int                // how many these were since there was none
 	seq     uint64
-	workers int // goroutines that count against the limit
-	running int // handlers at work
+	workers int     // goroutines that count against the limit
+	running int     // handlers at work
+	active  []*item // these
+	few     int     // workers as long as no event takes long
+	long    int     // events that did when they were looked at last
+	looks   bool    // somebody will look again
 	paused  bool
 	closed  bool
 	counts  QueueCounts
@@ -121,6 +130,7 @@ func NewQueue(handler Handler, opts QueueOptions) *Queue {
 	if opts.Workers <= 0 {
 		opts.Workers = 32
 	}
+	few := min(4*runtime.GOMAXPROCS(0), opts.Workers)
 	if opts.Max <= 0 {
 		opts.Max = 1 << 18
 	}
@@ -134,7 +144,7 @@ func NewQueue(handler Handler, opts QueueOptions) *Queue {
 		opts.BusyLimit = 3 * time.Minute
 	}
 	q := &Queue{
-		handler: handler, opts: opts,
+		handler: handler, opts: opts, few: few,
 		pending: make(map[*item]struct{}),
 		settles: make(map[*settle]struct{}), markers: make(map[string]*settle), holds: make(map[*hold]struct{}),
 	}
@@ -189,9 +199,41 @@ func (q *Queue) start(it *item) {
 }
 
 func (q *Queue) hire() {
-	if q.workers < q.opts.Workers && q.ready.len() > q.workers-q.running && !q.paused {
+	if q.ready.len() <= q.workers-q.running || q.paused {
+		return
+	}
+	if q.workers < q.most() {
 		q.workers++
 		go q.work()
+	} else if !q.looks && q.most() < q.opts.Workers {
+		q.looks = true
+		time.AfterFunc(longEvent/2, q.look)
+	}
+}
+
+// most is how many workers there may be now.
+func (q *Queue) most() int { return min(q.few+q.long, q.opts.Workers) }
+
+// longEvent is how long an event takes at least that makes room for one more.
+const longEvent = 100 * time.Millisecond
+
+// look counts the events that take long, while others wait for a worker.
+func (q *Queue) look() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.long, q.looks = 0, false
+	for _, it := range q.active {
+		if !it.detached && time.Since(it.started) >= longEvent {
+			q.long++
+		}
+	}
+	for before := -1; q.workers != before; {
+		before = q.workers
+		q.hire()
+	}
+	if q.ready.len() > 0 && !q.looks && !q.paused {
+		q.looks = true
+		time.AfterFunc(longEvent/2, q.look)
 	}
 }
 
@@ -199,17 +241,19 @@ func (q *Queue) hire() {
 func (q *Queue) work() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.ready.len() > 0 && !q.paused {
+	for q.ready.len() > 0 && !q.paused && q.workers <= q.most() {
 		it := q.ready.pop()
 		it.started, it.running = time.Now(), true
 		if it.tried.IsZero() {
 			it.tried = it.started
 		}
 		q.running++
+		q.active = append(q.active, it)
 		q.mu.Unlock()
 		caused, err := q.handle(it)
 		q.mu.Lock()
 		it.running = false
+		q.active = slices.DeleteFunc(q.active, func(have *item) bool { return have == it })
 		detached := it.detached
 		it.detached = false
 		busy := errors.Is(err, ErrBusy) && time.Since(it.tried) < q.opts.BusyLimit && q.ctx.Err() == nil

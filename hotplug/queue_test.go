@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -529,6 +530,32 @@ func TestSettleOnlyWaitsForWhatIsPickedAlone(t *testing.T) {
 		t.Errorf("%d were over, %+v, %v", picked.Load(), acc, err)
 	}
 	if _, err := q.SettleOnly(t.Context(), k.mark, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEventsThatTakeLongMakeRoomForOthers(t *testing.T) {
+	gate := make(chan struct{})
+	var quick atomic.Int32
+	q := NewQueue(func(_ context.Context, ev *Event) (bool, error) {
+		if strings.HasPrefix(ev.Devpath(), "/devices/slow") {
+			<-gate
+		} else if quick.Add(1) == 4 {
+			close(gate)
+		}
+		return false, nil
+	}, QueueOptions{Workers: 4*runtime.GOMAXPROCS(0) + 6})
+	for i := range 4*runtime.GOMAXPROCS(0) + 2 {
+		if err := q.Add(t.Context(), NewEvent("add", fmt.Sprintf("/devices/slow%d", i), "mem")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 4 {
+		if err := q.Add(t.Context(), NewEvent("add", fmt.Sprintf("/devices/quick%d", i), "mem")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
