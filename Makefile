@@ -84,7 +84,7 @@ lint:
 # Look-ups and the first answer, beside libkmod's in the same run; the metric "times" is how many times as fast.
 bench: packages
 	$(GO) test -tags system -run '^$$' -bench AgainstLibkmod -benchtime 1x ./modload
-	$(GO) test -tags system -run '^$$' -bench SecondColdplug -benchtime 1x ./cmd/kudev/internal/vm
+	$(GO) test -tags system -run '^$$' -bench Coldplug -benchtime 1x ./cmd/kudev/internal/vm
 
 clean:
 	rm -rf kudev build

@@ -193,8 +193,8 @@ func TestColdplugSaysHowLongItWaitedForTheKernel(t *testing.T) {
 	if !strings.Contains(r.Stdout, "usb-QEMU_QEMU_HARDDISK_HUB-DISK-0:0\n") {
 		t.Error("the disk is not there")
 	}
-	if strings.Contains(r.Stdout, "waited 0 ms") || !strings.Contains(r.Stdout, "usb-storage") {
-		t.Error("it does not say that it waited for usb-storage")
+	if strings.Contains(r.Stdout, "waited 0 ms") || !strings.Contains(r.Stdout, "delay_use is 30 s") {
+		t.Error("it does not say that it waited for the disk")
 	}
 }
 

@@ -52,6 +52,36 @@ func BenchmarkSecondColdplug(b *testing.B) {
 	}
 }
 
+// BenchmarkFirstColdplug boots the demonstration's machine three times with systemd-udevd and Debian's rules and three times with
+// kudev and its own, by turns, and reports the medians of the coldplug that loads all modules. kudev's waits until USB has been
+// scanned, udevadm settle does not. Run it with -benchtime 1x.
+func BenchmarkFirstColdplug(b *testing.B) {
+	theirs, ours := vm.NewTree(), vm.NewTree()
+	if err := vmtest.Debian(b).AddUdevd(b.Context(), theirs); err != nil {
+		b.Fatal(err)
+	}
+	vmtest.Kudev(b, ours)
+	var udevd, kudev costs
+	for range 3 {
+		g := vmtest.Boot(b, vm.Options{Machine: vm.Demo(), Root: theirs})
+		g.Sh("systemd-udevd --daemon")
+		udevd = append(udevd, measure(b, g, "udev", pass))
+		g.Close()
+
+		g = vmtest.Boot(b, vm.Options{Machine: vm.Demo(), Root: ours})
+		daemon := g.Spawn(vm.Command{Args: []string{"kudev", "daemon", "--ready-fd", "3"}, Ready: true})
+		if _, err := daemon.Ready(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		kudev = append(kudev, measure(b, g, "kudev", "kudev coldplug"))
+		g.Close()
+		b.Logf("systemd-udevd: %v\nkudev: %v", udevd[len(udevd)-1], kudev[len(kudev)-1])
+	}
+	b.Logf("medians\nsystemd-udevd: %v\nkudev: %v", udevd.median(), kudev.median())
+	b.ReportMetric(kudev.median().wall.Seconds()/udevd.median().wall.Seconds(), "wall/udevd")
+	b.ReportMetric(kudev.median().guest.Seconds()/udevd.median().guest.Seconds(), "cpu/udevd")
+}
+
 // cost is what a pass takes.
 type cost struct {
 	wall  time.Duration
