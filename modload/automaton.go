@@ -114,7 +114,7 @@ const (
 	anyBit     = 1 << '?'
 	setBit     = 1 << ('[' - 64)
 	wildLow    = starBit | anyBit
-	searchHits = 12
+	searchHits = 28 // a processor has some twenty modules
 	searchSeen = 40
 )
 
@@ -164,7 +164,8 @@ func (s *search) from(ref uint32, k int) {
 		n := &s.nodes[ref]
 		if n.length > 0 {
 			l := int(n.length)
-			if len(key)-k < l || key[k:k+l] != s.text[n.text:int(n.text)+l] {
+			text := s.text[n.text : int(n.text)+l]
+			if len(key)-k < l || key[k] != text[0] || l > 1 && key[k:k+l] != text {
 				return
 			}
 			k += l
@@ -275,6 +276,15 @@ func (s *search) star(ref uint32, k int) {
 		}
 		before := s.repeats
 		s.repeats = true
+		if len(text) == 1 && n.bits[0]&wildLow|n.bits[1]&setBit == 0 && n.count == 0 {
+			for at := k; at+1 < len(s.key); at++ {
+				if s.key[at] == text[0] && n.leads(s.key[at+1]) {
+					s.from(s.kids[n.place(s.key[at+1])], at+2)
+				}
+			}
+			s.repeats = before
+			return
+		}
 		for {
 			i := find(s.key[k:], text)
 			if i < 0 {

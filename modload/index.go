@@ -109,6 +109,10 @@ func (x *Index) Match(alias string) iter.Seq[Match] {
 
 func (x *Index) match(alias string, yield func(Match) bool) {
 	if holdsDashOrBracket(alias) {
+		if len(alias) > 256 {
+			x.matchLong(alias, yield)
+			return
+		}
 		var buf [256]byte
 		b, ok := appendUnderscores(buf[:0], alias)
 		if !ok {
@@ -118,6 +122,21 @@ func (x *Index) match(alias string, yield func(Match) bool) {
 	}
 	x.matchNormal(alias, strings.IndexByte(alias, ':') < 0, yield)
 	runtime.KeepAlive(x.tree) // and with it the mapped files
+}
+
+// matchLong is match for what has to be rewritten and is long, as an input device's is: the kernel's own limit is 2048 bytes. It is apart
+// so that others need not clear so much of the stack.
+//
+//go:noinline
+func (x *Index) matchLong(alias string, yield func(Match) bool) {
+	var buf [2048]byte
+	b, ok := appendUnderscores(buf[:0], alias)
+	if !ok {
+		return
+	}
+	alias = unsafe.String(unsafe.SliceData(b), len(b))
+	x.matchNormal(alias, strings.IndexByte(alias, ':') < 0, yield)
+	runtime.KeepAlive(x.tree)
 }
 
 func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {

@@ -80,7 +80,7 @@ func longText(c byte) string { return strings.Repeat(string(c), 3000) }
 func TestLookupAllocatesNothing(t *testing.T) {
 	f := newFixture(t, "a: | alias=usb:v*p*d*dc*ic03*; alias=of:N*T*Cx,y-z", "b: | alias=usb:v046DpC5[0-9]*")
 	x := f.index(t, "alias conf-* b")
-	for _, alias := range []string{"usb:v046DpC52Bd1201dc00ic03", "of:NnameT(null)Cx,y-z", "a", "conf-x", "nothing:" + longText('y')[:200], "some-name"} {
+	for _, alias := range []string{"usb:v046DpC52Bd1201dc00ic03", "of:NnameT(null)Cx,y-z", "a", "conf-x", "nothing:" + longText('y')[:200], "some-name", "input:b0003-e0" + longText('1')[:900]} {
 		matches(x, alias)
 		if n := testing.AllocsPerRun(100, func() {
 			for range x.Match(alias) {

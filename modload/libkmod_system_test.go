@@ -83,24 +83,33 @@ func TestResolvingAgreesWithLibkmod(t *testing.T) {
 	aliases = append(aliases, "char-major-116-1", "a]b", "x[", "", "fs-ext4", "usb:", "of:N*T*C*")
 	aliases = slices.DeleteFunc(aliases, func(a string) bool { return a == "" })
 	slices.Sort(aliases)
-	var b strings.Builder
-	hits := 0
-	for _, a := range aliases {
-		b.WriteString(a)
-		sep := "\t"
-		for m := range x.Match(a) {
-			b.WriteString(sep + m.Module)
-			sep = " "
+	ask := func() (answers string, hits int) {
+		var b strings.Builder
+		for _, a := range aliases {
+			b.WriteString(a)
+			sep := "\t"
+			for m := range x.Match(a) {
+				b.WriteString(sep + m.Module)
+				sep = " "
+			}
+			if sep == "\t" {
+				b.WriteString(sep)
+			} else {
+				hits++
+			}
+			b.WriteByte('\n')
 		}
-		if sep == "\t" {
-			b.WriteString(sep)
-		} else {
-			hits++
-		}
-		b.WriteByte('\n')
+		return b.String(), hits
+	}
+	answers, hits := ask() // of the file, at the beginning
+	if x.tree.alias.trie().compiled.Load() == nil {
+		t.Error("the index was not compiled")
+	}
+	if again, _ := ask(); again != answers { // all of the compiled index
+		t.Error("the compiled index gives other answers than its file")
 	}
 	want := askLibkmod(t, program, dir, aliases, "resolve")
-	ours, theirs := strings.Split(b.String(), "\n"), strings.Split(want, "\n")
+	ours, theirs := strings.Split(answers, "\n"), strings.Split(want, "\n")
 	bad := 0
 	for i := range theirs {
 		if i >= len(ours) || ours[i] != theirs[i] {

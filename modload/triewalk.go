@@ -34,7 +34,7 @@ type walk struct {
 	moreStars []uint32
 	moreHits  []hit // all the hits, when they are too many for the array
 	starBuf   [24]uint32
-	hitBuf    [8]hit
+	hitBuf    [28]hit
 }
 
 // hits are what the last search has found.
