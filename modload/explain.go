@@ -1,6 +1,7 @@
 package modload
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -94,12 +95,20 @@ func explain(err error, m *Module, e Evidence) string {
 		}
 		return "unknown symbol in module, or unknown parameter (see dmesg)"
 	case errors.Is(err, unix.EINVAL):
-		if line := said("Unknown symbol", "disagrees about version", "invalid for parameter", "parameter", "module parameters"); line != "" {
+		line := said("Unknown symbol", "disagrees about version", "invalid for parameter", "parameter")
+		if symbol, ok := strings.CutPrefix(line, "Unknown symbol "); ok { // the line before says more
+			symbol, _, _ = strings.Cut(symbol, " ")
+			line = cmp.Or(said("disagrees about version of symbol "+symbol), line)
+		}
+		if line != "" {
 			return line
 		}
 	case errors.Is(err, unix.EKEYREJECTED), errors.Is(err, unix.ENOKEY):
 		if !signed {
 			return "it is not signed, and " + e.demand()
+		}
+		if errors.Is(err, unix.EKEYREJECTED) && !e.Enforced { // without that, a key that is not known would do
+			return "its signature is not that of its content: it was changed after it was signed"
 		}
 		return "it is signed with a key that the kernel does not trust, and " + e.demand()
 	case errors.Is(err, unix.EBADMSG):

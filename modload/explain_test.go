@@ -12,8 +12,8 @@ import (
 )
 
 func TestErrorNumberBecomesItsCause(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "m.ko")
 	module := func(m modloadtest.Module) *Module {
+		path := filepath.Join(t.TempDir(), "m.ko")
 		m.Name = "m"
 		if err := modloadtest.WriteModule(path, m); err != nil {
 			t.Fatal(err)
@@ -37,6 +37,9 @@ func TestErrorNumberBecomesItsCause(t *testing.T) {
 		{unix.ENOEXEC, nil, Evidence{}, "not a kernel module: not an ELF file, or a damaged one"},
 		{unix.ENOEXEC, module(x86), Evidence{Machine: "x86_64", Release: "6.1.0-test", Log: []string{"disagrees about version of symbol foo"}}, "disagrees about version of symbol foo"},
 		{unix.ENOENT, module(x86), Evidence{Log: []string{"Unknown symbol foo (err -2)", "something else"}}, "Unknown symbol foo (err -2)"},
+		{unix.EINVAL, module(x86), Evidence{Log: []string{"disagrees about version of symbol foo", "Unknown symbol foo (err -22)"}}, "disagrees about version of symbol foo"},
+		{unix.EINVAL, module(x86), Evidence{Log: []string{"`x' invalid for parameter `max'"}}, "`x' invalid for parameter `max'"},
+		{unix.EKEYREJECTED, module(modloadtest.Module{Signer: "Test"}), Evidence{}, "its signature is not that of its content: it was changed after it was signed"},
 		{unix.ENOENT, module(x86), Evidence{}, "unknown symbol in module, or unknown parameter (see dmesg)"},
 		{unix.EKEYREJECTED, module(x86), Evidence{Enforced: true}, "it is not signed, and the kernel takes only signed modules (module.sig_enforce)"},
 		{unix.EPERM, module(x86), Evidence{Lockdown: "integrity"}, "it is not signed, and the kernel is locked down (integrity)"},
