@@ -81,10 +81,12 @@ lint:
 	@command -v mandoc >/dev/null || { echo 'mandoc reads the manual pages: make packages installs it'; exit 1; }
 	mandoc -T lint -W warning cmd/kudev/man/*
 
-# Look-ups and the first answer, beside libkmod's in the same run; the metric "times" is how many times as fast.
+# Look-ups and the first answer, beside libkmod's in the same run; the metric "times" is how many times as fast. And, in a guest, the
+# loading of a machine's modules beside insmod's: the metric "of-insmod" is how much of its time kudev takes.
 bench: packages
 	$(GO) test -tags system -run '^$$' -bench AgainstLibkmod -benchtime 1x ./modload
 	$(GO) test -tags system -run '^$$' -bench Coldplug -benchtime 1x ./cmd/kudev/internal/vm
+	$(GO) test -tags system -run '^$$' -bench LoadingSideBySide -benchtime 5x -timeout 20m ./cmd/kudev/internal/vm
 
 clean:
 	rm -rf kudev build

@@ -4,6 +4,7 @@
 // second serial port, in the frames of package wire. It reaps whatever ends.
 //
 // Called in the guest as "/init facts" it prints what a device manager has made of the machine, and as "/init wipe" it takes that back.
+// "/init insert FILE", "/init storm PID" and "/init unload FILE" are for the tests of loading: see their functions.
 package main
 
 import (
@@ -42,8 +43,14 @@ func call(args []string) error {
 		return writeFacts(os.Stdout)
 	case slices.Equal(args, []string{"wipe"}):
 		return wipe()
+	case len(args) == 2 && args[0] == "insert":
+		return insert(args[1])
+	case len(args) == 2 && args[0] == "storm":
+		return storm(args[1])
+	case len(args) == 2 && args[0] == "unload":
+		return unload(args[1])
 	}
-	return errors.New("usage: /init facts|wipe")
+	return errors.New("usage: /init facts|wipe|insert FILE|storm PID|unload FILE")
 }
 
 func run() error {
