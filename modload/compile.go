@@ -36,6 +36,12 @@ func (t *trie) compile() (_ *automaton, err error) {
 		return nil, errNotCompiled
 	}
 	c := compiler{t: t, tails: map[string]uint16{}, modules: map[string]uint32{}}
+	size := len(t.data) // what follows is about what depmod's indexes need, so that growing leaves little to collect
+	c.a.nodes = make([]node, 0, size/85)
+	c.a.kids = make([]uint32, 0, size/31)
+	c.a.leaves = make([]leaf, 0, size/50)
+	c.a.values = make([]value, 0, size/46)
+	c.text = make([]byte, 0, size/14)
 	c.a.tails = []tail{{}} // the number 0 is for patterns without a star at their end
 	root, err := c.node(t.root, t.root&nodeOffset, 0)
 	if err != nil {
