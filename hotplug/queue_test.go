@@ -559,3 +559,60 @@ func TestEventsThatTakeLongMakeRoomForOthers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// worker is a witness of work that a test begins and ends.
+type worker struct{ busy atomic.Bool }
+
+func (*worker) Name() string { return "work" }
+
+func (w *worker) Pending(context.Context) []string {
+	if w.busy.Load() {
+		return []string{"something"}
+	}
+	return nil
+}
+
+// Work that a handler leaves for later may begin and end while Settle waits for another event: no look sees it.
+func TestSettleSeesWhatCameOfWorkBetweenItsLooks(t *testing.T) {
+	k := newKernel(t)
+	var w worker
+	var q *Queue
+	slow, handled := make(chan struct{}), make(chan struct{})
+	var late atomic.Bool
+	q = NewQueue(func(_ context.Context, ev *Event) (bool, error) {
+		switch ev.Devpath() {
+		case "/devices/slow":
+			<-slow
+		case "/devices/putsoff":
+			w.busy.Store(true)
+			go func() {
+				for q.Counts().Running > 1 || q.Counts().Queued > 1 { // until the slow one alone is left
+					time.Sleep(time.Millisecond)
+				}
+				<-handled // the marker is back
+				k.c <- NewEvent("add", "/devices/late", "test")
+				q.Caused()
+				w.busy.Store(false)
+				close(slow)
+			}()
+		case "/devices/late":
+			time.Sleep(20 * time.Millisecond)
+			late.Store(true)
+		}
+		return false, nil
+	}, QueueOptions{})
+	k.run(q)
+	k.c <- NewEvent("add", "/devices/slow", "test")
+	marked := false
+	mark := func(uuid string) error {
+		if !marked {
+			marked = true
+			k.c <- NewEvent("add", "/devices/putsoff", "test")
+			defer close(handled)
+		}
+		return k.mark(uuid)
+	}
+	if _, err := q.Settle(t.Context(), SettleOptions{Mark: mark, Witnesses: []Witness{&w}}); err != nil || !late.Load() {
+		t.Errorf("settled before what the work caused was over: %v", err)
+	}
+}

@@ -290,6 +290,17 @@ func (q *Queue) Hold(what string) (release func()) {
 	}
 }
 
+// Caused says that something which is no handler has made the kernel send events, as a load that a handler left for later. What
+// a witness shows only between two looks of Settle would else go unseen: a Settle under way makes another round. It is called
+// while the witness still shows the work.
+func (q *Queue) Caused() {
+	q.mu.Lock()
+	for s := range q.settles {
+		s.caused = true
+	}
+	q.mu.Unlock()
+}
+
 type holdWitness struct{ q *Queue }
 
 func (holdWitness) Name() string { return "own work" }

@@ -74,6 +74,9 @@ func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, re
 	e.Finished = now()
 	d.journal.Add(e)
 	d.found(e)
+	if h.caused {
+		d.queue.Caused()
+	}
 }
 
 // finish tells listeners, and writes the event down when it is over.

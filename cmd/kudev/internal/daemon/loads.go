@@ -16,11 +16,12 @@ type loads struct {
 	d       *Daemon
 	library *modload.Library
 	loader  *modload.Loader
-	none    bool // a kernel without module support, or no tree: nothing is ever loaded, and the check of the start says so
+	booted  chan struct{} // closed when the modules of modules-load.d are loaded, or nobody loads them here
+	none    bool          // a kernel without module support, or no tree: nothing is ever loaded, and the check of the start says so
 }
 
 func newLoads(d *Daemon, cfg *modload.Config) *loads {
-	l := &loads{d: d}
+	l := &loads{d: d, booted: make(chan struct{})}
 	if d.opts.Kernel == nil && !cfg.HasModules() {
 		l.none = true
 		return l
@@ -121,12 +122,22 @@ func (l *loads) Pending(context.Context) []string {
 	if busy && len(modules) == 0 {
 		return []string{"a request for modules"}
 	}
-	return modules
+	select {
+	case <-l.booted:
+		return modules
+	default:
+		return append(modules, "what modules-load.d asks for")
+	}
 }
 
 func (l *loads) Wait(ctx context.Context) error {
 	if l.none {
 		return nil
+	}
+	select {
+	case <-l.booted:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	return l.loader.Wait(ctx)
 }
@@ -151,6 +162,8 @@ func (l *loads) close() {
 
 // boot loads what modules-load.d, /etc/modules and the kernel command line ask for, side by side with what the first events do.
 func (l *loads) boot(ctx context.Context, cfg *modload.Config) {
+	defer close(l.booted)
+	defer l.d.queue.Caused()
 	list, problems := modload.BootModules(cfg)
 	for _, p := range problems {
 		l.d.log.Warn(p.Error())

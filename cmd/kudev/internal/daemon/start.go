@@ -49,6 +49,8 @@ func (d *Daemon) afterStart(before bool) {
 	}
 	if !d.opts.Transient && !d.loads.none {
 		d.workers.Go(func() { d.loads.boot(d.ctx, cfg) })
+	} else {
+		close(d.loads.booted)
 	}
 	d.workers.Go(func() { d.background(d.ctx) })
 }
