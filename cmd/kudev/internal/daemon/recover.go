@@ -49,20 +49,34 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 		return
 	}
 	n := 0
-	send := func(ev *hotplug.Event, err error) {
-		if err != nil {
-			if !errors.Is(err, os.ErrNotExist) {
-				d.log.Warn("recover: " + err.Error())
-			}
-			return
-		}
+	send := func(ev *hotplug.Event) {
 		n++
 		d.counters.Recovered.Add(1)
 		d.take(ctx, ev)
 	}
+	// The kernel's events are queued meanwhile. A device that goes while its event is made up may have its own remove
+	// before that in the queue: then another remove follows, and whatever has come under its name is announced in turn.
+	announce := func(devpath, action string) {
+		for ctx.Err() == nil {
+			was := inode(roots, devpath)
+			ev, err := d.makeUp(devpath, action)
+			if err != nil {
+				if !errors.Is(err, os.ErrNotExist) {
+					d.log.Warn("recover: " + err.Error())
+				}
+				return
+			}
+			send(ev)
+			if inode(roots, devpath) == was {
+				return
+			}
+			send(removalOf(ev))
+			action = "add"
+		}
+	}
 	for _, devpath := range d.known.paths() {
 		if inode(roots, devpath) == 0 {
-			send(d.removal(devpath), nil)
+			send(d.removal(devpath))
 		}
 	}
 	for _, item := range items {
@@ -73,17 +87,16 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 		if err != nil {
 			continue
 		}
-		made := func(action string) (*hotplug.Event, error) { return dev.MakeEvent(action, d.madeUp()...) }
 		switch old := d.known.get(item.Devpath); {
 		case old == 0 && restart && hasRecord(dev):
-			send(made("change"))
+			announce(item.Devpath, "change")
 		case old == 0:
-			send(made("add"))
+			announce(item.Devpath, "add")
 		case old != inode(roots, item.Devpath):
-			send(d.removal(item.Devpath), nil)
-			send(made("add"))
+			send(d.removal(item.Devpath))
+			announce(item.Devpath, "add")
 		case hasNode(dev):
-			send(made("change"))
+			announce(item.Devpath, "change")
 		}
 	}
 	text := fmt.Sprintf("%d events made up for what was missed", n)
@@ -94,6 +107,28 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 // madeUp are the properties of an event that the kernel did not send: listeners of libudev want a number.
 func (d *Daemon) madeUp() []string {
 	return []string{"SEQNUM=" + strconv.FormatUint(max(1, d.lastSeqnum.Load()), 10), "KUDEV_RECOVERED=1"}
+}
+
+// makeUp makes the event of a device's present state.
+func (d *Daemon) makeUp(devpath, action string) (*hotplug.Event, error) {
+	dev, err := d.opts.Roots.Device(devpath)
+	if err != nil {
+		return nil, err
+	}
+	return dev.MakeEvent(action, d.madeUp()...)
+}
+
+// removalOf makes the remove event of a device that was announced by ev.
+func removalOf(ev *hotplug.Event) *hotplug.Event {
+	var properties []string
+	for key, value := range ev.All() {
+		switch key {
+		case "ACTION", "DEVPATH", "SUBSYSTEM":
+		default:
+			properties = append(properties, key+"="+value)
+		}
+	}
+	return hotplug.NewEvent("remove", ev.Devpath(), ev.Subsystem(), properties...)
 }
 
 func hasRecord(dev *hotplug.Device) bool {
