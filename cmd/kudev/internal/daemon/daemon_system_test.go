@@ -44,13 +44,6 @@ func newWorld(t testing.TB, devices, rules string) *world {
 	return w
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (w *world) options() Options {
 	w.t.Helper()
 	o := modload.Options{SystemRoot: w.base, Uname: func() (string, error) { return "6.1.0-test", nil }}

@@ -171,32 +171,43 @@ func (d *Daemon) sweep(ctx context.Context) {
 		if _, err := roots.DeviceByID(id); err == nil || !errors.Is(err, os.ErrNotExist) {
 			continue
 		}
+		ev, err := removalByID(roots, id, d.madeUp())
+		if err != nil {
+			d.log.Debug("records: no device's name: "+err.Error(), "record", id)
+			continue
+		}
 		d.counters.Recovered.Add(1)
-		d.take(ctx, removalByID(id, d.madeUp()))
+		d.take(ctx, ev)
 	}
 }
 
-// removalByID makes the event of a device of which only the name of its record is left.
-func removalByID(id string, more []string) *hotplug.Event {
-	name := strings.NewReplacer("/", "!", ":", "-").Replace(strings.TrimPrefix(id, "+"))
-	subsystem := ""
-	properties := more
+// removalByID makes the event of a device of which only the name of its record is left, and the link by number in /dev, which
+// says what its node was called.
+func removalByID(roots hotplug.Roots, id string, more []string) (*hotplug.Event, error) {
+	devpath, subsystem, properties := "/devices/gone/"+strings.ReplaceAll(id, ":", "-"), "", more
+	node := func(kind string) {
+		major, minor, _ := strings.Cut(id[1:], ":")
+		properties = append(properties, "MAJOR="+major, "MINOR="+minor)
+		if target, err := os.Readlink(filepath.Join(roots.DevDir(), kind, id[1:])); err == nil {
+			properties = append(properties, "DEVNAME="+strings.TrimPrefix(target, "../"))
+		}
+	}
 	switch id[0] {
-	case 'b', 'c':
-		if major, minor, ok := strings.Cut(id[1:], ":"); ok {
-			properties = append(properties, "MAJOR="+major, "MINOR="+minor)
-		}
-		if id[0] == 'b' {
-			subsystem = "block"
-		}
+	case 'b':
+		subsystem = "block"
+		node("block")
+	case 'c':
+		node("char")
 	case 'n':
 		subsystem = "net"
 		properties = append(properties, "IFINDEX="+id[1:])
 	case '+':
-		s, sysname, ok := strings.Cut(id[1:], ":")
-		if ok {
-			subsystem, name = s, strings.ReplaceAll(sysname, "/", "!")
+		var sysname string
+		subsystem, sysname, _ = strings.Cut(id[1:], ":")
+		devpath = "/devices/gone/" + sysname
+		if bus, driver, ok := strings.Cut(sysname, ":"); ok && subsystem == "drivers" {
+			devpath = "/bus/" + bus + "/drivers/" + driver
 		}
 	}
-	return hotplug.NewEvent("remove", "/devices/gone/"+name, subsystem, properties...)
+	return hotplug.ParseEvent(hotplug.AppendMessage(nil, "remove", devpath, subsystem, properties...))
 }

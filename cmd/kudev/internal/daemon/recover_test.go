@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -47,5 +49,55 @@ func TestADeviceThatGoesWhileItIsRecoveredIsRemovedAfterIt(t *testing.T) {
 	d.recover(t.Context(), false)
 	if got, want := handled(), []string{"add@" + lostDisk + " sda", "remove@" + lostDisk + " sda"}; !slices.Equal(got, want) {
 		t.Errorf("handled %q, want %q", got, want)
+	}
+}
+
+func TestNothingIsLeftOfDevicesThatWentWhileNoDaemonWasThere(t *testing.T) {
+	roots := hotplugtest.Tree(t, "")
+	base := filepath.Dir(roots.Sys)
+	at := func(name string) string { return base + name }
+	for name, text := range map[string]string{
+		"/run/udev/data/b8:0": "S:disk/by-id/x\nG:systemd\nQ:systemd\nV:1\n", "/run/udev/tags/systemd/b8:0": "",
+		"/run/udev/data/+drivers:pci:nvme": "E:A=1\nV:1\n", "/run/udev/data/n7": "E:A=1\nV:1\n", "/run/udev/data/+usb:1-1:1.0": "E:A=1\nV:1\n",
+		"/run/udev/data/+usb:": "no device's", "/run/udev/data/+usb:..": "nor this",
+	} {
+		must(t, os.MkdirAll(filepath.Dir(at(name)), 0o755))
+		must(t, os.WriteFile(at(name), []byte(text), 0o644))
+	}
+	for name, target := range map[string]string{
+		"/dev/block/8:0": "../sda", "/dev/disk/by-id/x": "../../sda", `/run/udev/links/disk\x2fby-id\x2fx/b8:0`: "0:/dev/sda",
+	} {
+		must(t, os.MkdirAll(filepath.Dir(at(name)), 0o755))
+		must(t, os.Symlink(target, at(name)))
+	}
+	d, _ := recoverer(roots, func() {})
+	store, err := hotplug.OpenStore(roots, hotplug.StoreOptions{})
+	must(t, err)
+	d.queue = hotplug.NewQueue(func(ctx context.Context, ev *hotplug.Event) (bool, error) {
+		_, err := store.Apply(ctx, ev, roots.EventDevice(ev), &hotplug.Result{})
+		return false, err
+	}, hotplug.QueueOptions{Done: func(o hotplug.Outcome) {
+		if o.Err != nil {
+			t.Error(o.Err)
+		}
+	}})
+	d.sweep(t.Context())
+	must(t, d.queue.Close(t.Context()))
+	var left []string
+	must(t, filepath.WalkDir(base, func(name string, e os.DirEntry, err error) error {
+		if !e.IsDir() {
+			left = append(left, name[len(base):])
+		}
+		return err
+	}))
+	if want := []string{"/run/udev/data/+usb:", "/run/udev/data/+usb:.."}; !slices.Equal(left, want) {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
