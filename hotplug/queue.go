@@ -433,15 +433,15 @@ func (q *Queue) Close(ctx context.Context) error {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.room.Broadcast()
-	stop := context.AfterFunc(ctx, func() { q.cancel(); q.mu.Lock(); q.idle.Broadcast(); q.mu.Unlock() })
+	stop := context.AfterFunc(ctx, func() { q.mu.Lock(); q.idle.Broadcast(); q.mu.Unlock() })
 	defer stop()
 	for len(q.pending) > 0 && ctx.Err() == nil {
 		q.idle.Wait()
 	}
+	q.cancel()
 	if n := len(q.pending); n > 0 {
 		return fmt.Errorf("queue: %d events left: %w", n, ctx.Err())
 	}
-	q.cancel()
 	return nil
 }
 

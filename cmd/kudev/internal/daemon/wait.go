@@ -292,9 +292,6 @@ func (d *Daemon) removeWaitFor(w *waitFor) {
 	d.mu.Unlock()
 }
 
-// errFound ends what is under way when the device that was waited for is there.
-var errFound = errors.New("found")
-
 // Settle returns when every event that the kernel had sent is through, with all that it caused, no load is in flight
 // and the kernel has nothing unfinished; or with the event that makes the device of WaitFor. The account is returned in
 // any case; the error is the account's, or says that the daemon ends.
@@ -323,19 +320,18 @@ func (d *Daemon) waitUntil(ctx context.Context, o WaitOptions, work func(context
 	}
 	w := d.addWaitFor(o.WaitFor)
 	defer d.removeWaitFor(w)
-	if devpath, ok := w.there(d); ok {
-		t.account.Found = devpath
-	}
+	devpath, there := w.there(d)
 	// The work goes on when the device is there and its caller has gone: the rest of a coldplug is wanted too.
 	workCtx, cancel := context.WithCancelCause(d.ctx)
 	d.workers.Go(func() {
 		defer cancel(nil)
-		if t.account.Found != "" || ctx.Err() == nil {
+		if there || ctx.Err() == nil {
 			done <- work(workCtx, t)
 		}
 	})
-	if t.account.Found != "" {
+	if there {
 		a, _ := d.close(t, nil)
+		a.Found = devpath
 		return a, nil
 	}
 	select {
