@@ -2,7 +2,6 @@ package coldplug
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,15 +119,6 @@ func writeUevent(name, full, plain string) error {
 		}
 		return err
 	}
-}
-
-// NewUUID returns a random UUID in the form that the kernel takes.
-func NewUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
 // readTrim reads an attribute of sysfs, of which one read yields all, without the newline at its end.

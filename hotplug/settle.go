@@ -221,7 +221,7 @@ const markAgain = time.Second
 // round sends a marker and waits until all before it is over.
 func (q *Queue) round(ctx context.Context, acc *Settled, mark func(string) error, only func(*Event) bool) (caused bool, err error) {
 	begin := time.Now()
-	s := &settle{only: only, uuid: newUUID(), arrived: make(chan struct{}), done: make(chan struct{})}
+	s := &settle{only: only, uuid: NewUUID(), arrived: make(chan struct{}), done: make(chan struct{})}
 	q.mu.Lock()
 	q.settles[s] = struct{}{}
 	q.markers[s.uuid] = s
@@ -315,8 +315,8 @@ func (w holdWitness) Pending(context.Context) []string {
 	return all
 }
 
-// newUUID makes a random UUID as the kernel takes it in a uevent file.
-func newUUID() string {
+// NewUUID makes a random UUID as the kernel takes it in a uevent file.
+func NewUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

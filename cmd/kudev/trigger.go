@@ -14,6 +14,7 @@ import (
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
 	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
 )
 
@@ -161,7 +162,7 @@ func (e *env) lookupDevice(name string) (coldplug.Item, error) {
 
 // trigger announces the devices, to the daemon that runs, kudev or another; without one to this process itself.
 func (e *env) trigger(ctx context.Context, cfg *modload.Config, t *triggerFlags, items []coldplug.Item) error {
-	uuid := coldplug.NewUUID()
+	uuid := hotplug.NewUUID()
 	run := coldplug.Trigger{
 		Action: t.action, UUID: uuid, DryRun: t.dry,
 		Each: func(item coldplug.Item, err error) {

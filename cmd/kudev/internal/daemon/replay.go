@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
 )
 
 // Coldplug replays every device and waits until all is done: the disks, and what they are behind, first; then the rest.
@@ -55,7 +56,7 @@ func (d *Daemon) coldplug(ctx context.Context, t *tally, o WaitOptions) error {
 
 // announce asks the kernel to announce the devices again.
 func (d *Daemon) announce(ctx context.Context, t *tally, items []coldplug.Item) error {
-	trigger := coldplug.Trigger{Action: "add", UUID: coldplug.NewUUID(), Args: []string{"KUDEVCOLDPLUG=1"}, Write: d.opts.Announce}
+	trigger := coldplug.Trigger{Action: "add", UUID: hotplug.NewUUID(), Args: []string{"KUDEVCOLDPLUG=1"}, Write: d.opts.Announce}
 	rep, err := trigger.Run(ctx, d.opts.Roots, items)
 	t.mu.Lock()
 	defer t.mu.Unlock()
