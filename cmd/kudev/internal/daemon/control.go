@@ -42,6 +42,11 @@ func listenControl(run string) (*net.UnixListener, error) {
 
 // serveControl accepts connections until ctx ends.
 func (d *Daemon) serveControl(ctx context.Context, l *net.UnixListener) {
+	d.accept(ctx, l, "control socket", d.serveClient)
+}
+
+// accept serves a socket's connections, at most maxClients at a time, until ctx ends.
+func (d *Daemon) accept(ctx context.Context, l *net.UnixListener, name string, serve func(context.Context, *net.UnixConn)) {
 	slots := make(chan struct{}, maxClients)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -51,7 +56,7 @@ func (d *Daemon) serveControl(ctx context.Context, l *net.UnixListener) {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			d.log.Warn("control socket: accept failed", "err", err)
+			d.log.Warn(name+": accept failed", "err", err)
 			select {
 			case <-time.After(100 * time.Millisecond): // out of descriptors: leave the rest some time
 			case <-ctx.Done():
@@ -67,7 +72,7 @@ func (d *Daemon) serveControl(ctx context.Context, l *net.UnixListener) {
 		}
 		d.workers.Go(func() {
 			defer func() { <-slots }()
-			d.serveClient(ctx, c)
+			serve(ctx, c)
 		})
 	}
 }

@@ -102,25 +102,7 @@ func listenUdevControl(run string) (*net.UnixListener, error) {
 
 // serveUdevControl accepts udevadm's connections until ctx ends.
 func (d *Daemon) serveUdevControl(ctx context.Context, l *net.UnixListener) {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-	slots := make(chan struct{}, maxClients)
-	for {
-		c, err := l.AcceptUnix()
-		if err != nil {
-			return
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			c.Close()
-			return
-		}
-		d.workers.Go(func() {
-			defer func() { <-slots }()
-			d.serveUdevClient(ctx, c)
-		})
-	}
+	d.accept(ctx, l, "udev's control socket", d.serveUdevClient)
 }
 
 // serveUdevClient obeys one connection. The client waits for its end, so it is closed when all is obeyed.
