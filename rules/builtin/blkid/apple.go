@@ -20,9 +20,8 @@ func (p *probe) hfsUUID(id []byte) {
 func isEmbedded(b []byte) bool { s := string(b[124:126]); return s == "H+" || s == "HX" }
 
 // probeHFS reads the master directory block. Format: Inside Macintosh, Files, 2-59.
-func probeHFS(p *probe, m *magic) bool {
-	b := p.sb(m, 130)
-	if b == nil || isEmbedded(b) {
+func probeHFS(p *probe, _ *magic, b []byte) bool {
+	if isEmbedded(b) {
 		return false
 	}
 	if size := be.Uint32(b[20:]); size == 0 || size%512 != 0 {
@@ -34,11 +33,7 @@ func probeHFS(p *probe, m *magic) bool {
 }
 
 // probeHFSPlus reads the volume header, and the first leaf of the catalogue for the name. Format: Apple TN1150.
-func probeHFSPlus(p *probe, m *magic) bool {
-	b := p.sb(m, 130)
-	if b == nil {
-		return false
-	}
+func probeHFSPlus(p *probe, m *magic, b []byte) bool {
 	off := int64(0)
 	if string(b[:2]) == "BD" {
 		if !isEmbedded(b) {
@@ -46,7 +41,7 @@ func probeHFSPlus(p *probe, m *magic) bool {
 		}
 		off = int64(be.Uint16(b[28:]))*512 + int64(be.Uint16(b[126:]))*int64(be.Uint32(b[20:]))
 	}
-	h := p.buf(off+m.kb<<10, 512)
+	h := p.buf(off+int64(m.kb)<<10, 512)
 	if h == nil || string(h[:2]) != "H+" && string(h[:2]) != "HX" {
 		return false
 	}
@@ -85,5 +80,15 @@ func probeHFSPlus(p *probe, m *magic) bool {
 		}
 		return true
 	}
+	return true
+}
+
+// probeAPFS accepts containers with blocks of 4 KiB. Format: Apple File System Reference.
+func probeAPFS(p *probe, _ *magic, b []byte) bool {
+	if le.Uint16(b[24:]) != 1 || le.Uint32(b[28:]) != 0 || le.Uint32(b[36:]) != 4096 {
+		return false
+	}
+	p.uuid(b[72:])
+	p.blockSize(4096)
 	return true
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 )
 
 // Value is one finding under libblkid's name.
@@ -65,15 +66,20 @@ type kind struct {
 	name     string
 	usage    usage
 	min      int64 // the smallest device
+	disk     bool  // looked for on a whole disk (or in a file) only
 	tolerant bool  // may share a device with others of its like
+	size     int   // of the superblock, which begins where the magic's place is counted from
 	magics   []magic
-	probe    func(p *probe, m *magic) bool // nil: the magic is enough
+
+	// probe looks closer, at the superblock b, and says what it finds; nil: the magic is enough.
+	probe func(p *probe, m *magic, b []byte) bool
 }
 
-// magic is a text at a place: kb KiB, and off bytes beyond that.
+// magic is a text at a place: kb KiB, or end sectors of 512 bytes before the device's end, and off bytes beyond that.
 type magic struct {
 	text    string
-	kb, off int64
+	kb, off uint16
+	end     uint16
 	session bool // counted from the last session
 }
 
@@ -128,7 +134,7 @@ func (p *probe) superblocks() error {
 	count, intolerant := 0, 0
 	for i := range kinds {
 		k := &kinds[i]
-		if k.usage == raid && (p.opts.NoRAID || tiny) || p.size < k.min ||
+		if k.usage == raid && (p.opts.NoRAID || tiny) || k.disk && !p.whole() || p.size < k.min ||
 			p.opts.CDROM && (k.usage == raid || k.usage == other) {
 			continue
 		}
@@ -172,42 +178,56 @@ func (p *probe) superblocks() error {
 	return nil
 }
 
+// whole says whether the device is a disk rather than a partition.
+func (p *probe) whole() bool { return p.opts.WholeDisk || p.opts.File }
+
 // try looks for one format.
 func (p *probe) try(k *kind) bool {
 	m := p.magic(k)
 	if m == nil && len(k.magics) > 0 {
 		return false
 	}
-	return k.probe == nil || k.probe(p, m)
+	if k.probe == nil {
+		return true
+	}
+	var b []byte
+	if k.size > 0 {
+		if b = p.sb(m, k.size); b == nil {
+			return false
+		}
+	}
+	return k.probe(p, m, b)
 }
 
 // magic returns the first of the format's magics that is there.
 func (p *probe) magic(k *kind) *magic {
 	for i := range k.magics {
 		m := &k.magics[i]
-		at := m.kb<<10 + m.off
-		if m.session {
-			at += p.opts.Session
-		}
+		at := p.start(m) + int64(m.off)
 		// libblkid reads whole KiB: one that the end cuts off is not there.
-		if at&^1023+1024 > p.size {
+		if m.end == 0 && at&^1023+1024 > p.size {
 			continue
 		}
-		if b := p.buf(at, len(m.text)); b != nil && string(b) == m.text {
+		if p.holds(at, m.text) {
 			return m
 		}
 	}
 	return nil
 }
 
-// sb returns n bytes of what begins at the magic's KiB.
-func (p *probe) sb(m *magic, n int) []byte {
-	at := m.kb << 10
-	if m.session {
-		at += p.opts.Session
+// start is where the superblock begins that the magic is in.
+func (p *probe) start(m *magic) int64 {
+	switch {
+	case m.end > 0:
+		return (p.size/512 - int64(m.end)) * 512
+	case m.session:
+		return int64(m.kb)<<10 + p.opts.Session
 	}
-	return p.buf(at, n)
+	return int64(m.kb) << 10
 }
+
+// sb returns the first n bytes of the superblock.
+func (p *probe) sb(m *magic, n int) []byte { return p.buf(p.start(m), n) }
 
 func (p *probe) set(key, value string) { p.values = append(p.values, Value{key, value}) }
 
@@ -215,7 +235,14 @@ func (p *probe) setf(key, format string, args ...any) { p.set(key, fmt.Sprintf(f
 
 func (p *probe) version(v string) { p.set("VERSION", v) }
 
-func (p *probe) blockSize(n uint64) { p.setf("BLOCK_SIZE", "%d", n) }
+// dotted sets a version of two numbers.
+func (p *probe) dotted(major, minor uint64) {
+	p.version(strconv.FormatUint(major, 10) + "." + strconv.FormatUint(minor, 10))
+}
+
+func (p *probe) number(key string, n uint64) { p.set(key, strconv.FormatUint(n, 10)) }
+
+func (p *probe) blockSize(n uint64) { p.number("BLOCK_SIZE", n) }
 
 // label sets a name that ends at a NUL or at the end of b, without white space behind.
 func (p *probe) label(b []byte) bool { return p.text("LABEL", trimRight(cString(b))) }

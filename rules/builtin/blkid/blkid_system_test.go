@@ -1,19 +1,19 @@
 //go:build system
 
-package blkid_test
+package blkid
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/kudev/kudev/rules/builtin/blkid"
 )
 
 // packages hold the programs that make images, the libraries that they need, and the peer.
@@ -21,7 +21,7 @@ var packages = []string{"util-linux", "libblkid1", "libsmartcols1", "libuuid1", 
 	"libss2", "xfsprogs", "libinih1", "liburcu8", "btrfs-progs", "dosfstools", "f2fs-tools", "ntfs-3g", "libntfs-3g89", "exfatprogs",
 	"squashfs-tools", "liblzo2-2", "libzstd1", "liblz4-1", "genisoimage", "cryptsetup-bin", "libcryptsetup12", "libdevmapper1.02.1",
 	"libpopt0", "libjson-c5", "libargon2-1", "lvm2", "libaio1", "libdevmapper-event1.02.1", "libedit2", "libbsd0", "libmd0", "mdadm",
-	"udftools", "erofs-utils", "nilfs-tools", "jfsutils", "reiserfsprogs", "libudev1"}
+	"udftools", "erofs-utils", "makefs", "genromfs", "apfsprogs", "bcache-tools", "gfs2-utils", "libncurses6", "libtinfo6", "libbz2-1.0", "nilfs-tools", "jfsutils", "reiserfsprogs", "libudev1"}
 
 // environment fetches the packages and returns PATH and LD_LIBRARY_PATH for them.
 func environment(t *testing.T) []string {
@@ -87,6 +87,18 @@ PY`},
 	{"nilfs2", "160M", "mkfs.nilfs2 -q -f -L log $img"},
 	{"jfs", "32M", "mkfs.jfs -q -L journal $img"},
 	{"reiserfs", "64M", "mkfs.reiserfs -q -ff -l reiser $img"},
+	{"minix", "2M", "mkfs.minix $img"},
+	{"minix 2", "2M", "mkfs.minix -2 $img"},
+	{"minix 3", "2M", "mkfs.minix -3 $img"},
+	{"bfs", "2M", "mkfs.bfs $img"},
+	{"cramfs", "0", "mkdir d && echo hello >d/f && mkfs.cramfs -n compact d $img"},
+	{"romfs", "0", "mkdir d && echo hello >d/f && genromfs -f $img -d d -V 'rom disk'"},
+	{"UFS of FreeBSD", "0", "mkdir d && echo hello >d/f && makefs -t ffs -s 2m -o version=1 $img d"},
+	{"UFS2 of FreeBSD", "0", "mkdir d && echo hello >d/f && makefs -t ffs -s 2m -o version=2 $img d"},
+	{"UFS of FreeBSD, big-endian", "0", "mkdir d && echo hello >d/f && makefs -t ffs -s 2m -B be $img d"},
+	{"apfs", "1G", "mkapfs $img"},
+	{"bcache", "64M", "make-bcache -B $img"},
+	{"gfs2", "64M", "mkfs.gfs2 -q -O -p lock_nolock -j 1 -J 8 $img"},
 	{"two file systems", "128M", "mkfs.ext4 -q -F $img && truncate -s 128M x && mkfs.btrfs -q -f x && dd if=x of=$img bs=64K skip=1 seek=1 count=1 conv=notrunc status=none"},
 	{"DOS table", "64M", `printf 'label: dos\n,8M,L\n,8M,S\n,,E\n,4M,L\n,4M,L\n' | sfdisk -q $img`},
 	{"GPT", "64M", `printf 'label: gpt\nname="EFI system",size=8M,type=U\nsize=8M,type=L,name=rööt\n' | sfdisk -q $img`},
@@ -105,44 +117,99 @@ func TestSameAsLibblkid(t *testing.T) {
 	for _, image := range images {
 		t.Run(image.name, func(t *testing.T) {
 			dir := t.TempDir()
-			img := filepath.Join(dir, "img")
 			make := exec.Command("sh", "-ec", "truncate -s "+image.size+" img; img=img; "+image.command)
 			make.Dir, make.Env = dir, env
 			if out, err := make.CombinedOutput(); err != nil {
 				t.Fatalf("make the image: %v\n%s", err, out)
 			}
-			want := peer(t, env, "export", img)
-			udev := peer(t, env, "udev", img)
-			f, err := os.Open(img)
+			compare(t, env, filepath.Join(dir, "img"))
+		})
+	}
+	for _, image := range handmade {
+		t.Run(image.name, func(t *testing.T) {
+			img := filepath.Join(t.TempDir(), "img")
+			f, err := os.Create(img)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			st, _ := f.Stat()
-			values, err := blkid.Probe(f, st.Size(), blkid.Options{File: true})
-			if err != nil {
-				t.Log(err)
-			}
-			var got []string
-			for _, v := range values {
-				got = append(got, v.Key+"="+v.Value)
-				if v.Key == "LABEL" || v.Key == "UUID" {
-					for _, p := range []string{"ID_FS_" + v.Key + "=" + blkid.Safe(v.Value), "ID_FS_" + v.Key + "_ENC=" + blkid.Encode(v.Value)} {
-						if !slices.Contains(udev, p) {
-							t.Errorf("%s is not among %q", p, udev)
-						}
-					}
+			err = f.Truncate(image.size)
+			for at, b := range image.device().at {
+				if _, werr := f.WriteAt(b, at); werr != nil {
+					err = werr
 				}
 			}
-			// blkid writes what is not ASCII in a way of its own here.
-			foreign := func(s string) bool { return strings.HasPrefix(s, "LABEL") && strings.ContainsAny(s, "éüM\\\"") }
-			want, got = slices.DeleteFunc(want, foreign), slices.DeleteFunc(got, foreign)
-			slices.Sort(want)
-			slices.Sort(got)
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-libblkid +kudev):\n%s", diff)
+			if err != nil {
+				t.Fatal(err)
 			}
+			compare(t, env, img)
 		})
+	}
+}
+
+// compare holds what Probe finds to what Debian's blkid finds.
+func compare(t *testing.T, env []string, img string) {
+	t.Helper()
+	want := peer(t, env, "export", img)
+	udev := peer(t, env, "udev", img)
+	f, err := os.Open(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, _ := f.Stat()
+	values, err := Probe(f, st.Size(), Options{File: true})
+	if err != nil != strings.Contains(strings.Join(udev, "\n"), "ID_FS_AMBIVALENT=") {
+		t.Errorf("%v; blkid says %q", err, udev)
+	}
+	var got []string
+	for _, v := range values {
+		got = append(got, v.Key+"="+v.Value)
+		if v.Key == "LABEL" || v.Key == "UUID" {
+			for _, p := range []string{"ID_FS_" + v.Key + "=" + Safe(v.Value), "ID_FS_" + v.Key + "_ENC=" + Encode(v.Value)} {
+				if !slices.Contains(udev, p) {
+					t.Errorf("%s is not among %q", p, udev)
+				}
+			}
+		}
+	}
+	// blkid writes what is not ASCII in a way of its own here.
+	foreign := func(s string) bool { return strings.HasPrefix(s, "LABEL") && strings.ContainsAny(s, "äéüM\\\"") }
+	want, got = slices.DeleteFunc(want, foreign), slices.DeleteFunc(got, foreign)
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-libblkid +kudev):\n%s", diff)
+	}
+	comparePartitions(t, env, f, st.Size())
+}
+
+// comparePartitions holds the partitions to those that Debian's partx finds by libblkid.
+func comparePartitions(t *testing.T, env []string, f *os.File, size int64) {
+	t.Helper()
+	table, err := ReadTable(f, size, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if table != nil {
+		for _, p := range table.Partitions {
+			flags := "0x0"
+			if p.Flags != 0 {
+				flags = fmt.Sprintf("%#x", p.Flags)
+			}
+			// partx writes what is not ASCII as its bytes.
+			name := strings.ReplaceAll(strconv.QuoteToASCII(p.Name), `\u00f6`, `\xc3\xb6`)
+			got = append(got, fmt.Sprintf("NR=%q START=%q SECTORS=%q SCHEME=%q TYPE=%q UUID=%q FLAGS=%q NAME=%s", fmt.Sprint(p.Number),
+				fmt.Sprint(p.Start), fmt.Sprint(p.Size), p.Scheme, p.Type, p.UUID, flags, name))
+		}
+	}
+	cmd := exec.Command("partx", "--pairs", "--output", "NR,START,SECTORS,SCHEME,TYPE,UUID,FLAGS,NAME", f.Name())
+	cmd.Env = env
+	cmd.Path, _ = lookPath("partx", env)
+	out, _ := cmd.Output() // a device without a table is a failure to it
+	if diff := cmp.Diff(strings.TrimSuffix(string(out), "\n"), strings.Join(got, "\n")); diff != "" {
+		t.Errorf("partitions (-libblkid +kudev):\n%s", diff)
 	}
 }
 

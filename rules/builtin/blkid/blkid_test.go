@@ -249,12 +249,21 @@ func FuzzProbe(f *testing.F) {
 	for _, k := range kinds {
 		b := make([]byte, 72<<10)
 		for _, m := range k.magics {
-			if at := m.kb<<10 + m.off; at+int64(len(m.text)) < int64(len(b)) {
+			if at := int(m.kb)<<10 + int(m.off); at+len(m.text) < len(b) {
 				copy(b[at:], m.text)
 				break
 			}
 		}
 		f.Add(b, int64(128<<20), uint8(0))
+	}
+	for _, image := range handmade {
+		for at, b := range image.device().at {
+			if at+int64(len(b)) <= 72<<10 {
+				f.Add(append(make([]byte, at), b...), image.size, uint8(2))
+			} else {
+				f.Add(append(b, make([]byte, min(image.size-at, 72<<10))...)[:min(image.size-at, 72<<10)], image.size, uint8(6))
+			}
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte, size int64, flags uint8) {
 		if size < 0 || size > 1<<50 {

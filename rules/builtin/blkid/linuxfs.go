@@ -2,8 +2,6 @@ package blkid
 
 import (
 	"bytes"
-	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"math/bits"
 )
@@ -25,12 +23,8 @@ const (
 	extReadOnly      = ^uint32(0x1 | 0x2 | 0x4)  // all but sparse superblocks, large files, B-trees
 )
 
-func (p *probe) ext() (ext, bool) {
-	b := p.buf(1024, 512)
-	if b == nil {
-		return ext{}, false
-	}
-	return ext{b, le.Uint32(b[0x5c:]), le.Uint32(b[0x60:]), le.Uint32(b[0x64:]), le.Uint32(b[0x160:])&4 != 0}, true
+func readExt(b []byte) ext {
+	return ext{b, le.Uint32(b[0x5c:]), le.Uint32(b[0x60:]), le.Uint32(b[0x64:]), le.Uint32(b[0x160:])&4 != 0}
 }
 
 func (e ext) tell(p *probe, version int) {
@@ -45,15 +39,15 @@ func (e ext) tell(p *probe, version int) {
 	if version != 2 && e.incompat&ext2Incompatible == 0 {
 		p.set("SEC_TYPE", "ext2")
 	}
-	p.version(fmt.Sprintf("%d.%d", le.Uint32(b[0x4c:]), le.Uint16(b[0x3e:])))
+	p.dotted(uint64(le.Uint32(b[0x4c:])), uint64(le.Uint16(b[0x3e:])))
 	if log := le.Uint32(b[0x18:]); log < 32 {
 		p.blockSize(uint64(uint32(1024) << log))
 	}
 }
 
-func probeJBD(p *probe, _ *magic) bool {
-	e, ok := p.ext()
-	if !ok || e.incompat&extJournalDev == 0 {
+func probeJBD(p *probe, _ *magic, b []byte) bool {
+	e := readExt(b)
+	if e.incompat&extJournalDev == 0 {
 		return false
 	}
 	e.tell(p, 2)
@@ -61,48 +55,45 @@ func probeJBD(p *probe, _ *magic) bool {
 	return true
 }
 
-func probeExt2(p *probe, _ *magic) bool {
-	e, ok := p.ext()
-	if !ok || e.compat&extHasJournal != 0 || e.ro&extReadOnly != 0 || e.incompat&ext2Incompatible != 0 {
+func probeExt2(p *probe, _ *magic, b []byte) bool {
+	e := readExt(b)
+	if e.compat&extHasJournal != 0 || e.ro&extReadOnly != 0 || e.incompat&ext2Incompatible != 0 {
 		return false
 	}
 	e.tell(p, 2)
 	return true
 }
 
-func probeExt3(p *probe, _ *magic) bool {
-	e, ok := p.ext()
-	if !ok || e.compat&extHasJournal == 0 || e.ro&extReadOnly != 0 || e.incompat&ext3Incompatible != 0 {
+func probeExt3(p *probe, _ *magic, b []byte) bool {
+	e := readExt(b)
+	if e.compat&extHasJournal == 0 || e.ro&extReadOnly != 0 || e.incompat&ext3Incompatible != 0 {
 		return false
 	}
 	e.tell(p, 3)
 	return true
 }
 
-func probeExt4dev(p *probe, _ *magic) bool {
-	e, ok := p.ext()
-	if !ok || e.incompat&extJournalDev != 0 || !e.test {
+func probeExt4dev(p *probe, _ *magic, b []byte) bool {
+	e := readExt(b)
+	if e.incompat&extJournalDev != 0 || !e.test {
 		return false
 	}
 	e.tell(p, 4)
 	return true
 }
 
-func probeExt4(p *probe, _ *magic) bool {
-	e, ok := p.ext()
-	if !ok || e.incompat&extJournalDev != 0 || e.ro&extReadOnly == 0 && e.incompat&ext3Incompatible == 0 || e.test {
+func probeExt4(p *probe, _ *magic, b []byte) bool {
+	e := readExt(b)
+	if e.incompat&extJournalDev != 0 || e.ro&extReadOnly == 0 && e.incompat&ext3Incompatible == 0 || e.test {
 		return false
 	}
 	e.tell(p, 4)
 	return true
 }
 
-// probeXFS checks what the kernel checks of a superblock. Kernel: fs/xfs/libxfs/xfs_sb.c.
-func probeXFS(p *probe, m *magic) bool {
-	b := p.sb(m, 208)
-	if b == nil {
-		return false
-	}
+// probeXFS checks what the kernel checks of a superblock; EXFS is a variant of it that nobody has seen lately. Kernel:
+// fs/xfs/libxfs/xfs_sb.c.
+func probeXFS(p *probe, m *magic, b []byte) bool {
 	block, dblocks := be.Uint32(b[4:]), be.Uint64(b[8:])
 	ext, agBlocks, ags := be.Uint32(b[80:]), be.Uint32(b[84:]), be.Uint32(b[88:])
 	sector, inode := uint32(be.Uint16(b[102:])), uint32(be.Uint16(b[104:]))
@@ -123,12 +114,15 @@ func probeXFS(p *probe, m *magic) bool {
 		p.label(b[108:120])
 	}
 	p.uuid(b[32:])
+	if m.text == "EXFS" {
+		sector = block
+	}
 	p.blockSize(uint64(sector))
 	return true
 }
 
 // probeXFSLog looks for a log record's header in the first 256 KiB.
-func probeXFSLog(p *probe, _ *magic) bool {
+func probeXFSLog(p *probe, _ *magic, _ []byte) bool {
 	if string(p.buf(0, 4)) == "XFSB" {
 		return false
 	}
@@ -151,12 +145,8 @@ func probeXFSLog(p *probe, _ *magic) bool {
 	return found
 }
 
-func probeBtrfs(p *probe, m *magic) bool {
+func probeBtrfs(p *probe, _ *magic, b []byte) bool {
 	if p.opts.Zoned {
-		return false
-	}
-	b := p.sb(m, 0x12b+256)
-	if b == nil {
 		return false
 	}
 	if b[0x12b] != 0 {
@@ -168,11 +158,7 @@ func probeBtrfs(p *probe, m *magic) bool {
 	return true
 }
 
-func probeF2FS(p *probe, m *magic) bool {
-	b := p.sb(m, 0x7c+1024)
-	if b == nil {
-		return false
-	}
+func probeF2FS(p *probe, _ *magic, b []byte) bool {
 	major, minor := le.Uint16(b[4:]), le.Uint16(b[6:])
 	if major == 1 && minor == 0 {
 		return true // the superblock of that version had nothing of this
@@ -181,18 +167,14 @@ func probeF2FS(p *probe, m *magic) bool {
 		p.text("LABEL", trimRight(utf16Text(b[0x7c:], le)))
 	}
 	p.uuid(b[0x6c:])
-	p.version(fmt.Sprintf("%d.%d", major, minor))
+	p.dotted(uint64(major), uint64(minor))
 	if log := le.Uint32(b[0x10:]); log < 32 {
 		p.blockSize(1 << log)
 	}
 	return true
 }
 
-func probeErofs(p *probe, m *magic) bool {
-	b := p.sb(m, 128)
-	if b == nil {
-		return false
-	}
+func probeErofs(p *probe, _ *magic, b []byte) bool {
 	if b[0x40] != 0 {
 		p.label(b[0x40:0x50])
 	}
@@ -203,20 +185,37 @@ func probeErofs(p *probe, m *magic) bool {
 	return true
 }
 
-func probeSquashfs(p *probe, m *magic) bool {
-	b := p.sb(m, 32)
-	if b == nil || le.Uint16(b[28:]) < 4 {
-		return false
-	}
-	p.version(fmt.Sprintf("%d.%d", le.Uint16(b[28:]), le.Uint16(b[30:])))
+// probeUBI reads the erase counter's header of a flash chip without its translation.
+func probeUBI(p *probe, _ *magic, b []byte) bool {
+	p.number("VERSION", uint64(b[4]))
+	p.uuidf(b[24:28], "%d", be.Uint32(b[24:]))
 	return true
 }
 
-func probeSquashfs3(p *probe, m *magic) bool {
-	b := p.sb(m, 32)
-	if b == nil {
+func probeUBIFS(p *probe, _ *magic, b []byte) bool {
+	p.uuid(b[108:])
+	p.setf("VERSION", "w%dr%d", int32(le.Uint32(b[80:])), int32(le.Uint32(b[124:])))
+	return true
+}
+
+func probeZonefs(p *probe, _ *magic, b []byte) bool {
+	if b[8] != 0 {
+		p.label(b[8:40])
+	}
+	p.uuid(b[40:])
+	p.blockSize(4096)
+	return true
+}
+
+func probeSquashfs(p *probe, _ *magic, b []byte) bool {
+	if le.Uint16(b[28:]) < 4 {
 		return false
 	}
+	p.dotted(uint64(le.Uint16(b[28:])), uint64(le.Uint16(b[30:])))
+	return true
+}
+
+func probeSquashfs3(p *probe, m *magic, b []byte) bool {
 	major, minor := le.Uint16(b[28:]), le.Uint16(b[30:])
 	if m.text == "sqsh" {
 		major, minor = bits.ReverseBytes16(major), bits.ReverseBytes16(minor)
@@ -224,35 +223,23 @@ func probeSquashfs3(p *probe, m *magic) bool {
 	if major > 3 {
 		return false
 	}
-	p.version(fmt.Sprintf("%d.%d", major, minor))
+	p.dotted(uint64(major), uint64(minor))
 	p.blockSize(1024)
 	return true
 }
 
-func probeCramfs(p *probe, m *magic) bool {
-	b := p.sb(m, 64)
-	if b == nil {
-		return false
-	}
+func probeCramfs(p *probe, _ *magic, b []byte) bool {
 	p.label(b[48:64])
 	return true
 }
 
-func probeRomfs(p *probe, m *magic) bool {
-	b := p.sb(m, 32)
-	if b == nil {
-		return false
-	}
+func probeRomfs(p *probe, _ *magic, b []byte) bool {
 	p.label(b[16:32])
 	p.blockSize(1024)
 	return true
 }
 
-func probeJFS(p *probe, m *magic) bool {
-	b := p.sb(m, 184)
-	if b == nil {
-		return false
-	}
+func probeJFS(p *probe, _ *magic, b []byte) bool {
 	size, log, factor := le.Uint32(b[16:]), le.Uint16(b[20:]), le.Uint16(b[22:])
 	psize, plog := le.Uint32(b[24:]), le.Uint16(b[28:])
 	if size != 1<<(log&31) || psize != 1<<(plog&31) || int(log)-int(plog) != int(factor) {
@@ -266,11 +253,7 @@ func probeJFS(p *probe, m *magic) bool {
 	return true
 }
 
-func probeReiser(p *probe, m *magic) bool {
-	b := p.sb(m, 116)
-	if b == nil {
-		return false
-	}
+func probeReiser(p *probe, m *magic, b []byte) bool {
 	size := uint32(le.Uint16(b[44:]))
 	if size>>9 == 0 || uint32(m.kb)/(size>>9) > le.Uint32(b[12:])/2 {
 		return false
@@ -294,11 +277,7 @@ func probeReiser(p *probe, m *magic) bool {
 	return true
 }
 
-func probeReiser4(p *probe, m *magic) bool {
-	b := p.sb(m, 60)
-	if b == nil {
-		return false
-	}
+func probeReiser4(p *probe, _ *magic, b []byte) bool {
 	if b[36] != 0 {
 		p.label(b[36:52])
 	}
@@ -310,7 +289,7 @@ func probeReiser4(p *probe, m *magic) bool {
 
 // probeNilfs compares the superblock and its copy at the end; the newer one that is whole counts. Kernel:
 // include/uapi/linux/nilfs2_ondisk.h.
-func probeNilfs(p *probe, _ *magic) bool {
+func probeNilfs(p *probe, _ *magic, _ []byte) bool {
 	const size = 1024
 	valid := func(b []byte, copy bool) bool {
 		if b == nil || le.Uint16(b[6:]) != 0x3434 {
@@ -344,7 +323,7 @@ func probeNilfs(p *probe, _ *magic) bool {
 		p.label(b[0xa8 : 0xa8+80])
 	}
 	p.uuid(b[0x98:])
-	p.version(fmt.Sprint(le.Uint32(b)))
+	p.number("VERSION", uint64(le.Uint32(b)))
 	if log := le.Uint32(b[20:]); log < 32 {
 		p.blockSize(uint64(uint32(1024) << log))
 	}
@@ -356,9 +335,8 @@ func rawCRC(crc uint32, b []byte) uint32 { return ^crc32.Update(^crc, crc32.IEEE
 
 const bcacheMagic = "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"
 
-func probeBcache(p *probe, m *magic) bool {
-	b := p.sb(m, 56)
-	if b == nil || le.Uint64(b[8:]) != 8 {
+func probeBcache(p *probe, _ *magic, b []byte) bool {
+	if le.Uint64(b[8:]) != 8 {
 		return false
 	}
 	p.uuid(b[40:])
@@ -366,20 +344,20 @@ func probeBcache(p *probe, m *magic) bool {
 }
 
 // probeZFS counts uberblocks in the four labels; four are enough. The label then says pool and device.
-func probeZFS(p *probe, _ *magic) bool {
+func probeZFS(p *probe, _ *magic, _ []byte) bool {
 	const label, ring = 256 << 10, 128 << 10
 	end := p.size - p.size%label
 	found := 0
 	var version uint64
 	var at int64
 	for _, at = range [...]int64{0, label, end - 2*label, end - label} {
-		n := 0
+		n, latest := 0, uint64(0)
 		if !p.each(at+ring, label-ring, 1024, func(b []byte) bool {
 			switch {
 			case le.Uint64(b) == 0xbab10c:
-				version = le.Uint64(b[8:])
+				latest = le.Uint64(b[8:])
 			case be.Uint64(b) == 0xbab10c:
-				version = be.Uint64(b[8:])
+				latest = be.Uint64(b[8:])
 			default:
 				return true
 			}
@@ -389,9 +367,10 @@ func probeZFS(p *probe, _ *magic) bool {
 			return false
 		}
 		// What lies in a partition is the partition's.
-		if n > 0 && (p.opts.File || p.opts.WholeDisk) && p.covered(at, label) {
+		if n == 0 || p.whole() && p.covered(at, label) {
 			continue
 		}
+		version = latest
 		if found += n; found >= 4 {
 			break
 		}
@@ -399,7 +378,7 @@ func probeZFS(p *probe, _ *magic) bool {
 	if found < 4 {
 		return false
 	}
-	p.version(fmt.Sprint(version))
+	p.number("VERSION", version)
 	p.zfsNames(at + 16<<10)
 	return true
 }
@@ -454,41 +433,15 @@ func (p *probe) zfsValue(key, value []byte, depth int) {
 		}
 	case is("guid") && depth == 0:
 		if v, ok := number(); ok {
-			p.set("UUID_SUB", fmt.Sprint(v))
+			p.number("UUID_SUB", v)
 		}
 	case is("pool_guid") && depth == 0:
 		if v, ok := number(); ok && v != 0 {
-			p.set("UUID", fmt.Sprint(v))
+			p.number("UUID", v)
 		}
 	case is("ashift"):
 		if v, ok := number(); ok && v < 32 {
 			p.blockSize(1 << v)
 		}
 	}
-}
-
-// probeUFS looks for the superblock of BSD's fast file system at its four places, in either order of bytes.
-func probeUFS(p *probe, _ *magic) bool {
-	for _, kb := range [...]int64{0, 8, 64, 256} {
-		b := p.buf(kb<<10, 1380)
-		if b == nil {
-			return false
-		}
-		for _, order := range [...]binary.ByteOrder{be, le} {
-			magic := order.Uint32(b[1372:])
-			switch magic {
-			case 0x19540119:
-				p.version("2")
-				p.label(b[680:712])
-			case 0x00011954, 0x00195612, 0x00095014, 0x00612195, 0x05231994:
-				p.version("1")
-			default:
-				continue
-			}
-			p.uuidf(b[144:152], "%08x%08x", order.Uint32(b[144:]), order.Uint32(b[148:]))
-			p.blockSize(uint64(order.Uint32(b[52:])))
-			return true
-		}
-	}
-	return false
 }

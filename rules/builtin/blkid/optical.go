@@ -7,7 +7,7 @@ import (
 )
 
 // probeISO reads the volume descriptors of ISO 9660: the primary one, Joliet's with names in UTF-16, the boot record.
-func probeISO(p *probe, m *magic) bool {
+func probeISO(p *probe, m *magic, _ []byte) bool {
 	if p.opts.Session%2048 != 0 {
 		return false
 	}
@@ -141,11 +141,11 @@ func mergeNames(wide, ascii []byte) []byte {
 	return out
 }
 
-func udfMagics() (all []magic) {
-	for _, text := range [...]string{"BEA01", "BOOT2", "CD001", "CDW02", "NSR02", "NSR03", "TEA01"} {
-		all = append(all, magic{text: text, kb: 32, off: 1, session: true})
-	}
-	return all
+var udfMagics = []magic{
+	{text: "BEA01", kb: 32, off: 1, session: true}, {text: "BOOT2", kb: 32, off: 1, session: true},
+	{text: "CD001", kb: 32, off: 1, session: true}, {text: "CDW02", kb: 32, off: 1, session: true},
+	{text: "NSR02", kb: 32, off: 1, session: true}, {text: "NSR03", kb: 32, off: 1, session: true},
+	{text: "TEA01", kb: 32, off: 1, session: true},
 }
 
 // dstring decodes OSTA's compressed Unicode: 8 or 16 bits a character, the length in the last byte.
@@ -248,7 +248,7 @@ func (p *probe) udfAnchor() (anchor []byte, block int64) {
 	return nil, 0
 }
 
-func probeUDF(p *probe, _ *magic) bool {
+func probeUDF(p *probe, _ *magic, _ []byte) bool {
 	anchor, bs := p.udfAnchor()
 	if anchor == nil {
 		return false

@@ -14,6 +14,7 @@ type reader struct {
 	chunks  []chunk // the youngest last
 	spent   int64   // bytes read so far
 	scratch []byte
+	small   [24]byte
 	late    error
 }
 
@@ -37,10 +38,8 @@ func (r *reader) buf(off int64, n int) []byte {
 	if r.err != nil || off < 0 || n <= 0 || n > most || off > r.size || int64(n) > r.size-off {
 		return nil
 	}
-	for i := len(r.chunks) - 1; i >= 0; i-- {
-		if c := &r.chunks[i]; off >= c.off && off+int64(n) <= c.off+int64(len(c.data)) {
-			return c.data[off-c.off:][:n:n]
-		}
+	if b := r.kept(off, n); b != nil {
+		return b
 	}
 	start := off &^ (page - 1)
 	end := (off + int64(n) + page - 1) &^ (page - 1)
@@ -63,6 +62,37 @@ func (r *reader) buf(off int64, n int) []byte {
 	}
 	r.chunks = append(r.chunks, chunk{start, data[:m]})
 	return data[off-start:][:n:n]
+}
+
+// kept returns n bytes at off when they have been read before.
+func (r *reader) kept(off int64, n int) []byte {
+	for i := len(r.chunks) - 1; i >= 0; i-- {
+		if c := &r.chunks[i]; off >= c.off && off+int64(n) <= c.off+int64(len(c.data)) {
+			return c.data[off-c.off:][:n:n]
+		}
+	}
+	return nil
+}
+
+// holds says whether the text is at off. A place away from the head is looked at without keeping what is around it: most
+// signatures are not there.
+func (r *reader) holds(off int64, text string) bool {
+	n := len(text)
+	if off < head || n > len(r.small) {
+		return string(r.buf(off, n)) == text
+	}
+	if r.err != nil || int64(n) > r.size-off {
+		return false
+	}
+	b := r.kept(off, n)
+	if b == nil {
+		b = r.small[:n]
+		if r.read(b, off) < n {
+			r.err = r.late
+			return false
+		}
+	}
+	return string(b) == text
 }
 
 // read fills b from off and returns how much of it is there. An error stays in late: it counts when what is missing was

@@ -10,7 +10,7 @@ import (
 
 // Table is a partition table.
 type Table struct {
-	Type       string // dos, gpt, mac, sun, sgi, aix, PMBR
+	Type       string // dos, gpt, mac, sun, sgi, aix, PMBR, ultrix, bsd, solaris, atari
 	ID         string // its UUID or, for dos, the disk's signature; "" for none
 	Partitions []Partition
 }
@@ -40,7 +40,8 @@ func ReadTable(r io.ReaderAt, size int64, sectorSize int) (*Table, error) {
 
 // table finds the partition table. With report, only what kind it is counts, and goes to the values.
 func (p *probe) table(report bool) *Table {
-	for _, find := range [...]func(*probe, bool) *Table{findAIX, findSGI, findSun, findDOS, findGPT, findPMBR, findMac} {
+	for _, find := range [...]func(*probe, bool) *Table{findAIX, findSGI, findSun, findDOS, findGPT, findPMBR, findMac,
+		findUltrix, findBSD, findSolaris, findAtari} {
 		t := find(p, !report)
 		if p.err != nil {
 			return nil
@@ -104,9 +105,9 @@ func (p *probe) entry(e *Entry) {
 		if part.Flags != 0 {
 			p.setf("PART_ENTRY_FLAGS", "0x%x", part.Flags)
 		}
-		p.setf("PART_ENTRY_NUMBER", "%d", part.Number)
-		p.setf("PART_ENTRY_OFFSET", "%d", part.Start)
-		p.setf("PART_ENTRY_SIZE", "%d", part.Size)
+		p.number("PART_ENTRY_NUMBER", uint64(part.Number))
+		p.number("PART_ENTRY_OFFSET", part.Start)
+		p.number("PART_ENTRY_SIZE", part.Size)
 		p.setf("PART_ENTRY_DISK", "%d:%d", e.Major, e.Minor)
 		return
 	}
@@ -200,9 +201,9 @@ func findDOS(p *probe, list bool) *Table {
 		}
 	}
 	if p.size > tinySize {
-		for _, part := range append([]Partition(nil), t.Partitions...) {
-			if part.Number <= 4 {
-				next = p.nestedBSD(t, next, part)
+		for _, part := range t.Partitions[:len(t.Partitions):len(t.Partitions)] {
+			if part.Number <= 4 && part.Start+part.Size <= uint64(p.size)>>9 {
+				next = p.slices(t, next, &part)
 			}
 		}
 	}
@@ -252,40 +253,6 @@ func (p *probe) logical(t *Table, next int, start, size, factor uint32, add func
 			return next
 		}
 		at, within = start+entries[link].start*factor, entries[link].size*factor
-	}
-	return next
-}
-
-// nestedBSD reads the disk label within a partition of FreeBSD, NetBSD or OpenBSD.
-func (p *probe) nestedBSD(t *Table, next int, parent Partition) int {
-	scheme := map[byte]string{0xa5: "freebsd", 0xa9: "netbsd", 0xa6: "openbsd"}[parent.code]
-	if scheme == "" || parent.Start+parent.Size > uint64(p.size)>>9 {
-		return next
-	}
-	base := int64(parent.Start) << 9
-	for _, off := range [...]int64{512, 64, 128} {
-		b := p.buf(base+off, 148+16*16)
-		if b == nil || string(b[:4]) != "\x57\x45\x56\x82" {
-			continue
-		}
-		count := min(int(le.Uint16(b[138:])), 16)
-		relative := scheme == "freebsd" && count >= 3 && le.Uint32(b[148+2*16+4:]) == 0
-		for i := range count {
-			e := b[148+16*i:]
-			if e[12] == 0 {
-				continue
-			}
-			start, size := uint64(le.Uint32(e[4:])), uint64(le.Uint32(e))
-			if relative {
-				start += parent.Start
-			}
-			if start == parent.Start && size == parent.Size || start < parent.Start || start+size > parent.Start+parent.Size {
-				continue
-			}
-			t.Partitions = append(t.Partitions, Partition{Scheme: scheme, Number: next, Start: start, Size: size, Type: fmt.Sprintf("0x%x", e[12])})
-			next++
-		}
-		return next
 	}
 	return next
 }

@@ -35,6 +35,8 @@ func isZero(b []byte) bool {
 	return true
 }
 
+func isHex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
+
 func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
 func formatUUID(b []byte) string {

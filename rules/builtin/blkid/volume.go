@@ -10,7 +10,7 @@ const mdMagic = 0xa92b4efc
 
 // probeMD finds a member of a Linux RAID by its superblock: 0.90 near the end, 1.0 at the end, 1.1 at the start, 1.2
 // at 4 KiB. Kernel: include/uapi/linux/raid/md_p.h.
-func probeMD(p *probe, _ *magic) bool {
+func probeMD(p *probe, _ *magic, _ []byte) bool {
 	if p.size > 0x10000 {
 		if p.md0(p.size&^0xffff - 0x10000) {
 			return true
@@ -46,7 +46,7 @@ func (p *probe) md0(at int64) bool {
 		return false
 	}
 	// Of a disk whose last partition is the member, only that partition is one.
-	if (p.opts.File || p.opts.WholeDisk) && p.covered(at-size, size+0x10000) {
+	if p.whole() && p.covered(at-size, size+0x10000) {
 		return false
 	}
 	p.version(fmt.Sprintf("%d.%d.%d", word(1), word(2), word(3)))
@@ -67,7 +67,7 @@ func (p *probe) md1(at int64, version string) bool {
 }
 
 // probeDDF finds the header of SNIA's format in the last sector, or 256 sectors before it.
-func probeDDF(p *probe, _ *magic) bool {
+func probeDDF(p *probe, _ *magic, _ []byte) bool {
 	if p.size < 0x30000 {
 		return false
 	}
@@ -97,25 +97,10 @@ func probeDDF(p *probe, _ *magic) bool {
 	return false
 }
 
-// probeISW finds Intel's metadata in the last sector but one of a whole disk.
-func probeISW(p *probe, _ *magic) bool {
-	if p.size < 0x10000 || !p.opts.File && !p.opts.WholeDisk {
-		return false
-	}
-	sector := int64(p.opts.SectorSize)
-	b := p.buf((p.size/sector-2)*sector, 48)
-	const sig = "Intel Raid ISM Cfg Sig. "
-	if b == nil || string(b[:len(sig)]) != sig {
-		return false
-	}
-	p.version(fmt.Sprintf("%6s", cString(b[len(sig):])))
-	return true
-}
-
 // probeLVM2 finds the label of a physical volume, with its checksum.
-func probeLVM2(p *probe, m *magic) bool {
+func probeLVM2(p *probe, m *magic, _ []byte) bool {
 	sector := uint64(m.kb) * 2
-	b := p.buf(m.kb<<10, 1024)
+	b := p.buf(int64(m.kb)<<10, 1024)
 	if b == nil {
 		return false
 	}
@@ -143,11 +128,7 @@ func lvmUUID(b []byte) string {
 	return cString([]byte(s[:6] + "-" + s[6:10] + "-" + s[10:14] + "-" + s[14:18] + "-" + s[18:22] + "-" + s[22:26] + "-" + s[26:32]))
 }
 
-func probeLVM1(p *probe, m *magic) bool {
-	b := p.sb(m, 172)
-	if b == nil {
-		return false
-	}
+func probeLVM1(p *probe, _ *magic, b []byte) bool {
 	if v := le.Uint16(b[2:]); v != 1 && v != 2 {
 		return false
 	}
@@ -155,9 +136,8 @@ func probeLVM1(p *probe, m *magic) bool {
 	return true
 }
 
-func probeVerity(p *probe, m *magic) bool {
-	b := p.sb(m, 512)
-	if b == nil || le.Uint32(b[8:]) != 1 {
+func probeVerity(p *probe, _ *magic, b []byte) bool {
+	if le.Uint32(b[8:]) != 1 {
 		return false
 	}
 	p.uuid(b[16:])
@@ -165,20 +145,19 @@ func probeVerity(p *probe, m *magic) bool {
 	return true
 }
 
-func probeIntegrity(p *probe, m *magic) bool {
-	b := p.sb(m, 33)
-	if b == nil || b[8] == 0 {
+func probeIntegrity(p *probe, _ *magic, b []byte) bool {
+	if b[8] == 0 {
 		return false
 	}
-	p.version(fmt.Sprint(b[8]))
+	p.number("VERSION", uint64(b[8]))
 	return true
 }
 
 // probeLUKS finds the header of either version, or the second copy of version 2's. Format: LUKS2 On-Disk Format.
-func probeLUKS(p *probe, _ *magic) bool {
+func probeLUKS(p *probe, _ *magic, _ []byte) bool {
 	tell := func(b []byte) bool {
 		version := be.Uint16(b[6:])
-		p.version(fmt.Sprint(version))
+		p.number("VERSION", uint64(version))
 		switch version {
 		case 1, 2:
 			p.uuidText(b[168:208])
@@ -207,26 +186,24 @@ func probeLUKS(p *probe, _ *magic) bool {
 	return false
 }
 
-// swapPages are where a swap header's magic ends, for pages of 4, 8, 16, 32 and 64 KiB.
-var swapPages = [...]int64{0xff6, 0x1ff6, 0x3ff6, 0x7ff6, 0xfff6}
+// The magics of swap end at the end of a page of 4, 8, 16, 32 or 64 KiB.
+var swapMagics = []magic{
+	{text: "SWAP-SPACE", off: 0xff6}, {text: "SWAPSPACE2", off: 0xff6},
+	{text: "SWAP-SPACE", off: 0x1ff6}, {text: "SWAPSPACE2", off: 0x1ff6},
+	{text: "SWAP-SPACE", off: 0x3ff6}, {text: "SWAPSPACE2", off: 0x3ff6},
+	{text: "SWAP-SPACE", off: 0x7ff6}, {text: "SWAPSPACE2", off: 0x7ff6},
+	{text: "SWAP-SPACE", off: 0xfff6}, {text: "SWAPSPACE2", off: 0xfff6},
+}
 
 const toiMagic = "\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
 
-func swapMagics() (all []magic) {
-	for _, off := range swapPages {
-		all = append(all, magic{text: "SWAP-SPACE", off: off}, magic{text: "SWAPSPACE2", off: off})
-	}
-	return all
-}
-
-func suspendMagics() []magic {
-	all := []magic{{text: toiMagic}}
-	for _, off := range swapPages {
-		for _, text := range [...]string{"S1SUSPEND", "S2SUSPEND", "ULSUSPEND", "LINHIB0001"} {
-			all = append(all, magic{text: text, off: off})
-		}
-	}
-	return all
+var suspendMagics = []magic{
+	{text: toiMagic},
+	{text: "S1SUSPEND", off: 0xff6}, {text: "S2SUSPEND", off: 0xff6}, {text: "ULSUSPEND", off: 0xff6}, {text: "LINHIB0001", off: 0xff6},
+	{text: "S1SUSPEND", off: 0x1ff6}, {text: "S2SUSPEND", off: 0x1ff6}, {text: "ULSUSPEND", off: 0x1ff6}, {text: "LINHIB0001", off: 0x1ff6},
+	{text: "S1SUSPEND", off: 0x3ff6}, {text: "S2SUSPEND", off: 0x3ff6}, {text: "ULSUSPEND", off: 0x3ff6}, {text: "LINHIB0001", off: 0x3ff6},
+	{text: "S1SUSPEND", off: 0x7ff6}, {text: "S2SUSPEND", off: 0x7ff6}, {text: "ULSUSPEND", off: 0x7ff6}, {text: "LINHIB0001", off: 0x7ff6},
+	{text: "S1SUSPEND", off: 0xfff6}, {text: "S2SUSPEND", off: 0xfff6}, {text: "ULSUSPEND", off: 0xfff6}, {text: "LINHIB0001", off: 0xfff6},
 }
 
 func (p *probe) swap(version string) bool {
@@ -247,7 +224,7 @@ func (p *probe) swap(version string) bool {
 	return true
 }
 
-func probeSwap(p *probe, m *magic) bool {
+func probeSwap(p *probe, m *magic, _ []byte) bool {
 	if b := p.buf(0, len(toiMagic)); b == nil || string(b) == toiMagic {
 		return false
 	}
@@ -258,7 +235,7 @@ func probeSwap(p *probe, m *magic) bool {
 	return p.swap("1")
 }
 
-func probeSuspend(p *probe, m *magic) bool {
+func probeSuspend(p *probe, m *magic, _ []byte) bool {
 	switch m.text {
 	case "S1SUSPEND":
 		return p.swap("s1suspend")
@@ -278,24 +255,16 @@ func vmfsUUID(u []byte) string {
 		u[3], u[2], u[1], u[0], u[7], u[6], u[5], u[4], u[9], u[8], u[10], u[11], u[12], u[13], u[14], u[15])
 }
 
-func probeVMFS(p *probe, m *magic) bool {
-	b := p.sb(m, 157)
-	if b == nil {
-		return false
-	}
+func probeVMFS(p *probe, _ *magic, b []byte) bool {
 	p.uuidf(b[9:25], "%s", vmfsUUID(b[9:25]))
 	p.label(b[29:157])
-	p.version(fmt.Sprint(b[8]))
+	p.number("VERSION", uint64(b[8]))
 	return true
 }
 
-func probeVMFSVolume(p *probe, m *magic) bool {
-	b := p.sb(m, 146)
-	if b == nil {
-		return false
-	}
+func probeVMFSVolume(p *probe, _ *magic, b []byte) bool {
 	p.set("UUID_SUB", vmfsUUID(b[130:146]))
-	p.version(fmt.Sprint(le.Uint32(b[4:])))
+	p.number("VERSION", uint64(le.Uint32(b[4:])))
 	if b = p.buf(1<<20+512+20, 35); b != nil {
 		p.uuidText(b)
 	}

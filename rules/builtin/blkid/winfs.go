@@ -1,7 +1,5 @@
 package blkid
 
-import "fmt"
-
 var fatMagics = []magic{
 	{text: "MSWIN", off: 0x52}, {text: "FAT32   ", off: 0x52}, {text: "MSDOS", off: 0x36}, {text: "FAT16   ", off: 0x36},
 	{text: "FAT12   ", off: 0x36}, {text: "FAT     ", off: 0x36}, {text: "\xeb"}, {text: "\xe9"}, {text: "\x55\xaa", off: 0x1fe},
@@ -100,7 +98,10 @@ func (p *probe) fatLabel(off int64, entries uint32) []byte {
 	return nil
 }
 
-func probeFAT(p *probe, m *magic) bool {
+// serial sets a UUID of the four bytes that DOS and its kin have.
+func (p *probe) serial(b []byte) { p.uuidf(b, "%02X%02X-%02X%02X", b[3], b[2], b[1], b[0]) }
+
+func probeFAT(p *probe, m *magic, _ []byte) bool {
 	f, ok := p.fat(m)
 	if !ok {
 		return false
@@ -163,7 +164,7 @@ func probeFAT(p *probe, m *magic) bool {
 		p.label(name)
 	}
 	if serial != nil {
-		p.uuidf(serial, "%02X%02X-%02X%02X", serial[3], serial[2], serial[1], serial[0])
+		p.serial(serial)
 	}
 	if version != "" {
 		p.version(version)
@@ -173,9 +174,8 @@ func probeFAT(p *probe, m *magic) bool {
 }
 
 // probeExFAT reads the boot sector and walks the root directory for the name.
-func probeExFAT(p *probe, m *magic) bool {
-	b := p.sb(m, 120)
-	if b == nil || b[108] > 31 || b[108]+b[109] > 31 {
+func probeExFAT(p *probe, _ *magic, b []byte) bool {
+	if b[108] > 31 || b[108]+b[109] > 31 {
 		return false
 	}
 	blockBits, clusterBits := b[108], b[109]
@@ -205,35 +205,26 @@ func probeExFAT(p *probe, m *magic) bool {
 			at = offset(cluster)
 		}
 	}
-	serial := b[100:104]
-	p.uuidf(serial, "%02X%02X-%02X%02X", serial[3], serial[2], serial[1], serial[0])
-	p.version(fmt.Sprintf("%d.%d", b[105], b[104]))
+	p.serial(b[100:104])
+	p.dotted(uint64(b[105]), uint64(b[104]))
 	p.blockSize(1 << blockBits)
 	return true
 }
 
 var ntfsMagics = []magic{{text: "NTFS    ", off: 3}}
 
-var ntfsKind = kind{magics: ntfsMagics}
+var ntfsKind = kind{size: 84, magics: ntfsMagics, probe: probeNTFS}
 
 // isNTFS says whether the device begins with NTFS.
 func (p *probe) isNTFS() bool {
-	m := p.magic(&ntfsKind)
-	if m == nil {
-		return false
-	}
 	values := len(p.values)
-	ok := probeNTFS(p, m)
+	ok := p.try(&ntfsKind)
 	p.values = p.values[:values]
 	return ok
 }
 
 // probeNTFS reads the boot sector, and record 3 of the master file table for the name.
-func probeNTFS(p *probe, m *magic) bool {
-	b := p.sb(m, 84)
-	if b == nil {
-		return false
-	}
+func probeNTFS(p *probe, _ *magic, b []byte) bool {
 	sector, perCluster := uint32(le.Uint16(b[11:])), uint32(b[13])
 	if sector < 256 || sector > 4096 {
 		return false
@@ -339,7 +330,7 @@ func (p *probe) isBitLocker() bool {
 	return ok
 }
 
-func probeBitLocker(p *probe, _ *magic) bool {
+func probeBitLocker(p *probe, _ *magic, _ []byte) bool {
 	kind, version, ok := p.bitLocker()
 	if !ok {
 		return false
@@ -349,7 +340,7 @@ func probeBitLocker(p *probe, _ *magic) bool {
 		p.uuidf(b[67:71], "%016d", int32(le.Uint32(b[67:])))
 	}
 	if version >= 0 {
-		p.version(fmt.Sprint(version))
+		p.number("VERSION", uint64(version))
 	}
 	return true
 }
