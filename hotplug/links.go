@@ -22,12 +22,13 @@ type claim struct {
 	id       string
 	priority int
 	node     string // below /dev
-	since    uint64 // when it was first made
+	since    uint64 // when it was made last
 }
 
 // links decides which device a link below /dev points to: of those that claim it the one with the highest priority, of
-// several such the one that came first. The claims stand in memory, and for others to see on disk as udev keeps them:
-// /run/udev/links/NAME/ID is a link that says PRIORITY:/dev/NODE, with '/' in NAME written as \x2f.
+// several such the one whose event was the latest, as with udev (systemd, src/udev/udev-node.c, link_update). The claims
+// stand in memory, and for others to see on disk as udev keeps them: /run/udev/links/NAME/ID is a link that says
+// PRIORITY:/dev/NODE, with '/' in NAME written as \x2f.
 type links struct {
 	roots  Roots
 	seed   maphash.Seed
@@ -53,7 +54,7 @@ func (l *links) shard(name string) *linkShard {
 	return s
 }
 
-// load reads the claims that are on disk.
+// load reads the claims that are on disk. Which was made last is not written there: the link itself says it.
 func (l *links) load() error {
 	run := l.roots.run()
 	names, err := run.readDir("/udev/links")
@@ -74,6 +75,8 @@ func (l *links) load() error {
 			errs = append(errs, fmt.Errorf("links: %w", err))
 			continue
 		}
+		owner, _ := os.Readlink(l.roots.DevDir() + "/" + name)
+		s := l.shard(name)
 		for _, id := range ids {
 			text, err := run.readlink("/udev/links/" + escaped + "/" + id)
 			if err != nil || !validID(id) {
@@ -84,11 +87,14 @@ func (l *links) load() error {
 			if !ok || err != nil {
 				continue
 			}
-			s := l.shard(name)
 			s.count++
-			s.claims[name] = append(s.claims[name], claim{id, priority, strings.TrimPrefix(node, "/dev/"), s.count})
-			s.mu.Unlock()
+			c := claim{id, priority, strings.TrimPrefix(node, "/dev/"), 0}
+			if owner == relative(name, c.node) {
+				c.since = s.count
+			}
+			s.claims[name] = append(s.claims[name], c)
 		}
+		s.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }
@@ -101,13 +107,11 @@ func (l *links) set(name string, c claim) error {
 	s := l.shard(name)
 	defer s.mu.Unlock()
 	all := s.claims[name]
-	i := slices.IndexFunc(all, func(have claim) bool { return have.id == c.id })
-	if i >= 0 {
-		c.since = all[i].since
+	s.count++
+	c.since = s.count
+	if i := slices.IndexFunc(all, func(have claim) bool { return have.id == c.id }); i >= 0 {
 		all[i] = c
 	} else {
-		s.count++
-		c.since = s.count
 		all = append(all, c)
 	}
 	s.claims[name] = all
@@ -142,8 +146,8 @@ func (l *links) owner(name string) string {
 }
 
 func best(all []claim) claim {
-	return slices.MinFunc(all, func(a, b claim) int {
-		return cmp.Or(-cmp.Compare(a.priority, b.priority), cmp.Compare(a.since, b.since))
+	return slices.MaxFunc(all, func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.since, b.since))
 	})
 }
 

@@ -7,7 +7,7 @@ type Result struct {
 	Name       string     // a network interface's new name, "" to keep it
 	Node       NodeResult // the node's owner, group, mode and labels
 	Links      []string   // names below /dev, without /dev/ in front, each once
-	Priority   int        // of the links: the highest gets a contested name
+	Priority   int        // of the links: the highest gets a contested name, of equals the latest event's
 	Properties []Property // all properties of the event after the rules, in the order in which they first appeared
 	Tags       []string   // the tags of now; the record also keeps those that once were
 	EverTags   []string   // all tags that the record keeps, when that is not its own and Tags: rules took some back. Nil otherwise

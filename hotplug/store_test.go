@@ -172,12 +172,16 @@ func TestContestedLinkGoesByPriority(t *testing.T) {
 		want string
 	}{
 		{func() { link("sda", 0) }, "../../sda"},
-		{func() { link("sdb", 0) }, "../../sda"}, // who came first keeps it
+		{func() { link("sdb", 0) }, "../../sdb"}, // of equals the latest has it
+		{func() { link("sdc", -1) }, "../../sdb"},
+		{func() { link("sda", 0) }, "../../sda"},
+		{func() { s = store(t, roots) }, "../../sda"}, // after a restart too
+		{func() { apply(t, s, roots, "remove", "sdc", &hotplug.Result{}) }, "../../sda"},
 		{func() { link("sdb", 10) }, "../../sdb"},
 		{func() { link("sdc", 5) }, "../../sdb"},
 		{func() { link("sda", 0) }, "../../sdb"},
 		{func() { apply(t, s, roots, "remove", "sdb", &hotplug.Result{}) }, "../../sdc"},
-		{func() { s = store(t, roots) }, "../../sdc"}, // as after a restart
+		{func() { s = store(t, roots) }, "../../sdc"},
 		{func() { apply(t, s, roots, "change", "sdc", &hotplug.Result{}) }, "../../sda"},
 		{func() { apply(t, s, roots, "remove", "sda", &hotplug.Result{}) }, "none"},
 	}
