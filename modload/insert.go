@@ -34,14 +34,21 @@ func insertFile(kernel Kernel, name, path, parameters string, force InsertFlags)
 		return fmt.Errorf("insert %s: %w", name, err)
 	}
 	defer f.Close()
-	if err = hand(kernel, f, parameters, force); err == nil {
+	end := func(bool) Evidence { return Evidence{} }
+	if k, ok := kernel.(evidencer); ok {
+		end = k.Attend(name)
+	}
+	err = hand(kernel, f, parameters, force)
+	var errno unix.Errno
+	refused := errors.As(err, &errno) && errno != unix.EEXIST
+	evidence := end(refused)
+	if err == nil {
 		return nil
 	}
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
+	if errno == 0 {
 		return fmt.Errorf("insert %s: read %s: %w", name, path, err)
 	}
-	if errno == unix.EEXIST {
+	if !refused {
 		return &InsertError{name, path, "Module already in kernel", errno} // the usual: no need to look into the file
 	}
 	m, openErr := OpenModule(path)
@@ -49,10 +56,6 @@ func insertFile(kernel Kernel, name, path, parameters string, force InsertFlags)
 		m = nil
 	} else {
 		defer m.Close()
-	}
-	var evidence Evidence
-	if k, ok := kernel.(evidencer); ok {
-		evidence = k.Evidence(name)
 	}
 	return &InsertError{name, path, explain(errno, m, evidence), errno}
 }

@@ -55,9 +55,10 @@ const (
 	CompressedFile    InsertFlags = 4                                   // the kernel is to decompress it
 )
 
-// An evidencer is a [Kernel] that can tell more than an error number.
+// An evidencer is a [Kernel] that can tell more than an error number. Attend is called before a module is handed over, and what it returns
+// when the kernel has answered: with true, which is for a refusal, it tells why.
 type evidencer interface {
-	Evidence(module string) Evidence
+	Attend(module string) (end func(refused bool) Evidence)
 }
 
 // Evidence is what the kernel shows of the reasons for which it refuses a module.
@@ -67,7 +68,7 @@ type Evidence struct {
 	Lockdown string   // none, integrity or confidentiality
 	Enforced bool     // only signed modules are taken: module.sig_enforce
 	Disabled bool     // kernel.modules_disabled is set
-	Log      []string // the kernel's last messages that begin with the module's name, without it
+	Log      []string // what the kernel said meanwhile that begins with the module's name, without it
 }
 
 // NewKernel returns the running kernel. Of the configuration it takes where /sys and /proc are.
@@ -199,8 +200,29 @@ func (k *realKernel) Compression() string {
 	return string(bytes.TrimSpace(buf[:n]))
 }
 
-// Evidence is what helps to tell why a module was refused.
-func (k *realKernel) Evidence(name string) Evidence {
+// Attend looks at the kernel's log from here on: what it said of an earlier attempt is no evidence.
+func (k *realKernel) Attend(name string) func(refused bool) Evidence {
+	log, err := unix.Open(k.cfg.Path("/dev/kmsg"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Seek(log, 0, unix.SEEK_END)
+	}
+	return func(refused bool) (e Evidence) {
+		if log >= 0 {
+			defer unix.Close(log)
+		}
+		if !refused {
+			return e
+		}
+		e = k.evidence()
+		if err == nil {
+			e.Log = kernelLog(log, name)
+		}
+		return e
+	}
+}
+
+// evidence is what helps to tell why a module was refused, but for the log.
+func (k *realKernel) evidence() Evidence {
 	var e Evidence
 	e.Release, e.Machine, _ = uname()
 	read := func(path string) string {
@@ -212,7 +234,6 @@ func (k *realKernel) Evidence(name string) Evidence {
 	}
 	e.Enforced = read("/sys/module/module/parameters/sig_enforce") == "Y"
 	e.Disabled = read("/proc/sys/kernel/modules_disabled") == "1"
-	e.Log = kernelLog(name)
 	return e
 }
 
@@ -225,22 +246,23 @@ func uname() (release, machine string, err error) {
 	return unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]), nil
 }
 
-// kernelLog returns the kernel's last messages about a module, the latest last; none where we may not read them.
-func kernelLog(name string) []string {
-	buf := make([]byte, 256<<10)
-	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, buf)
-	if err != nil {
-		return nil
-	}
+// kernelLog returns the last messages about a module of those that are to be read from /dev/kmsg, the latest last. Each read is one record:
+// "PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT", and lines that begin with a blank.
+// Kernel: Documentation/ABI/testing/dev-kmsg.
+func kernelLog(kmsg int, name string) []string {
 	var found []string
-	for line := range strings.Lines(string(buf[:n])) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "<") {
-			_, line, _ = strings.Cut(line, ">")
+	var buf [8192]byte  // the longest record
+	for range 1 << 16 { // who floods the log meanwhile does not keep us here
+		n, err := unix.Read(kmsg, buf[:])
+		if err == unix.EPIPE || err == unix.EINTR { // records were overwritten: it goes on with the oldest that is there
+			continue
 		}
-		if strings.HasPrefix(line, "[") {
-			_, line, _ = strings.Cut(line, "] ")
+		if err != nil || n <= 0 {
+			break
 		}
-		if said, ok := strings.CutPrefix(line, name+": "); ok {
+		_, text, _ := strings.Cut(string(buf[:n]), ";")
+		text, _, _ = strings.Cut(text, "\n")
+		if said, ok := strings.CutPrefix(text, name+": "); ok {
 			found = append(found, said)
 		}
 	}

@@ -433,8 +433,13 @@ func TestRemovalTakesHoldersAndUnusedDependencies(t *testing.T) {
 	if err := l.Remove(t.Context(), RemoveRequest{Name: "a"}); !errors.Is(err, ErrInUse) || err.Error() != "remove a: in use by user" {
 		t.Errorf("in use: %v", err)
 	}
-	if err := l.Remove(t.Context(), RemoveRequest{Name: "a", Holders: true}); err != nil {
+	var steps []string
+	step := func(s Step) { steps = append(steps, s.Module) }
+	if err := l.Remove(t.Context(), RemoveRequest{Name: "a", Holders: true, Step: step}); err != nil {
 		t.Error(err)
+	}
+	if s := strings.Join(steps, " "); s != "user a b" { // user takes a along: that is said once
+		t.Errorf("steps: %s", s)
 	}
 	if o := f.kernel.Order(); strings.Join(o[3:], " ") != "-user -a -b" {
 		t.Errorf("order %q", o)

@@ -199,8 +199,11 @@ func (j removal) module(ctx context.Context, name string, holders, along bool) e
 			return err
 		}
 	} else {
-		if err := j.take(ctx, name); err != nil {
-			return err
+		// One that used it may have taken it along, as a dependency that nobody uses any more.
+		if !holders || !look || kernel.State(name) != ModuleAbsent {
+			if err := j.take(ctx, name); err != nil {
+				return err
+			}
 		}
 		if e, ok := j.index.Lookup(name); ok {
 			for _, dep := range slices.Backward(e.Deps) {
