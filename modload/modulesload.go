@@ -115,12 +115,13 @@ func (b *bootModules) read(cfg *Config, file string) {
 	}
 }
 
-// onlyNoDevice says whether whatever failed of a request is a driver that has found nothing to drive.
-func onlyNoDevice(outcomes []Outcome) bool {
+// FailedOnly says whether something of a request has failed, and each failure is of the kind that harmless names. It looks at what was
+// asked for and at its dependencies: one error among several is no reason to forget the others.
+func FailedOnly(outcomes []Outcome, harmless func(error) bool) bool {
 	some := false
 	for _, o := range outcomes {
 		if o.Required && o.Err != nil {
-			if !errors.Is(o.Err, unix.ENODEV) {
+			if !harmless(o.Err) {
 				return false
 			}
 			some = true
@@ -128,6 +129,9 @@ func onlyNoDevice(outcomes []Outcome) bool {
 	}
 	return some
 }
+
+// NoDevice says whether an error is that of a driver that has found nothing to drive.
+func NoDevice(err error) bool { return errors.Is(err, unix.ENODEV) }
 
 // A BootOutcome is what became of a [BootModule].
 type BootOutcome struct {
@@ -152,7 +156,7 @@ func (l *Loader) LoadBoot(ctx context.Context, list []BootModule, request Reques
 			r.Name, r.Parameters, r.UseBlacklist = m.Name, m.Parameters, true
 			start := time.Now()
 			o := BootOutcome{BootModule: m}
-			if o.Modules, o.Err = l.Load(ctx, r); onlyNoDevice(o.Modules) {
+			if o.Modules, o.Err = l.Load(ctx, r); FailedOnly(o.Modules, NoDevice) {
 				o.Err = nil
 			}
 			o.Took = time.Since(start)

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kudev/kudev/modload"
 )
 
@@ -78,23 +76,31 @@ func (l *loads) load(ctx context.Context, alias string, e *Entry) error {
 		}
 		e.Modules = append(e.Modules, m)
 	}
-	var forbidden *modload.ForbiddenError
 	switch {
-	case errors.Is(err, modload.ErrNotFound):
+	case len(outcomes) == 0 && errors.Is(err, modload.ErrNotFound), modload.FailedOnly(outcomes, notThere):
 		if strings.Contains(alias, ":") {
 			e.NoModule = true
 			err = nil
 		}
-	case errors.Is(err, modload.ErrNoTree), errors.Is(err, unix.ENODEV), errors.As(err, &forbidden):
+	case errors.Is(err, modload.ErrNoTree), modload.FailedOnly(outcomes, unwanted):
 		err = nil
 	}
 	return err
 }
 
+// notThere says whether the tree lacks a module that its index names.
+func notThere(err error) bool { return errors.Is(err, modload.ErrNotFound) }
+
+// unwanted says whether a module's failure is none of the event's: it is forbidden, or its driver has found nothing to drive.
+func unwanted(err error) bool {
+	var forbidden *modload.ForbiddenError
+	return modload.NoDevice(err) || errors.As(err, &forbidden)
+}
+
 // stateOf is an outcome's state in the journal's words.
 func stateOf(o modload.Outcome) string {
 	switch {
-	case o.State == modload.StateFailed && errors.Is(o.Err, unix.ENODEV):
+	case o.State == modload.StateFailed && modload.NoDevice(o.Err):
 		return "no device"
 	case o.State == modload.StateBuiltIn:
 		return "builtin"
