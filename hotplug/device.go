@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -428,8 +429,15 @@ func (d *Device) Record() (*Record, error) {
 	return d.roots.Record(d.ID())
 }
 
-// IsGone says whether err means that a device, or a part of it, vanished while it was handled.
+// IsGone says whether err means that a device, or a part of it, vanished while it was handled. Of several errors joined
+// each must mean that.
 func IsGone(err error) bool {
+	switch err := err.(type) {
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(err.Unwrap(), func(part error) bool { return !IsGone(part) })
+	case interface{ Unwrap() error }:
+		return IsGone(err.Unwrap())
+	}
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
 }
 

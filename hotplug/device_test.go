@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/hotplug/hotplugtest"
 )
@@ -291,5 +293,20 @@ func BenchmarkAttr(b *testing.B) {
 		must(b, err)
 		_, err = d.Attr("address")
 		must(b, err)
+	}
+}
+
+func TestOfErrorsJoinedEachMustMeanThatTheDeviceIsGone(t *testing.T) {
+	gone, full := fmt.Errorf("read: %w", fs.ErrNotExist), fmt.Errorf("record: %w", unix.ENOSPC)
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false}, {gone, true}, {full, false}, {errors.Join(gone, unix.ENODEV), true}, {errors.Join(gone, full), false},
+		{fmt.Errorf("device: %w", errors.Join(gone, full)), false}, {fmt.Errorf("device: %w", errors.Join(gone)), true},
+	} {
+		if got := hotplug.IsGone(c.err); got != c.want {
+			t.Errorf("%v: %t", c.err, got)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -30,6 +31,7 @@ type Event struct {
 	old     span // DEVPATH_OLD
 	subsys  span
 	seqnum  uint64
+	at      time.Duration // a listener's word, before anybody else has the event
 	flags   uint8
 }
 
@@ -236,6 +238,9 @@ func (e *Event) Ifindex() int {
 	n, _ := strconv.ParseUint(e.Value("IFINDEX"), 10, 31)
 	return int(n)
 }
+
+// Received is when a [Listener] read the event from its socket, of the monotonic clock; 0 for an event that came otherwise.
+func (e *Event) Received() time.Duration { return e.at }
 
 // UUID is what the writer of a uevent file gave with the action (SYNTH_UUID), "0" when it gave none, "" for an event of
 // the kernel's own making.

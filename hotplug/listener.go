@@ -256,14 +256,15 @@ func (l *Listener) receive(ctx context.Context, wait bool) error {
 	case errno != 0:
 		return fmt.Errorf("receive uevents: %w", errno)
 	}
+	at := monotonic()
 	for i := range n {
-		l.take(i)
+		l.take(i, at)
 	}
 	return nil
 }
 
-// take judges one message of the batch, and parses it.
-func (l *Listener) take(i int) {
+// take judges one message of the batch, which was read at that time, and parses it.
+func (l *Listener) take(i int, at time.Duration) {
 	b := l.batch
 	h := &b.headers[i]
 	from := &b.names[i]
@@ -281,6 +282,7 @@ func (l *Listener) take(i int) {
 		var ev *Event
 		if ev, err = ParseEvent(data); err == nil {
 			l.counts[0].Add(1)
+			ev.at = at
 			l.pending = append(l.pending, ev)
 			return
 		}

@@ -1,6 +1,7 @@
 package hotplug
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,10 +37,18 @@ type QueueOptions struct {
 	Done func(Outcome)
 	// Slow is told, once at a third of Timeout and again at Timeout, of an event that is still being handled.
 	Slow func(ev *Event, took time.Duration, overdue bool)
-	// Busy is told when the queue gets its first event and when its last one is over. It is called with the queue locked:
-	// in order, and it must not use the queue.
+	// Busy is told when the queue gets its first event, or is held, and when the last of both is over. It is called with the
+	// queue locked: in order, and it must not use the queue.
 	Busy func(bool)
 }
+
+// PanicError is what a handler's panic becomes.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
 // Outcome is how an event ended.
 type Outcome struct {
@@ -180,9 +189,7 @@ func (q *Queue) Add(ctx context.Context, ev *Event) error {
 	q.seq++
 	it := &item{ev: ev, seq: q.seq, queued: time.Now()}
 	q.counts.Received++
-	if len(q.pending) == 0 && q.opts.Busy != nil {
-		q.opts.Busy(true)
-	}
+	q.begins()
 	q.pending[it] = struct{}{}
 	q.peak = max(q.peak, len(q.pending))
 	q.kin.add(it)
@@ -192,14 +199,31 @@ func (q *Queue) Add(ctx context.Context, ev *Event) error {
 	return nil
 }
 
+// begins tells Busy that there is something to do, when there was nothing. The queue is locked.
+func (q *Queue) begins() {
+	if len(q.pending)+len(q.holds) == 0 && q.opts.Busy != nil {
+		q.opts.Busy(true)
+	}
+}
+
+// ends tells Busy that there is nothing to do, when there is nothing. The queue is locked.
+func (q *Queue) ends() {
+	if len(q.pending)+len(q.holds) == 0 && q.opts.Busy != nil {
+		q.opts.Busy(false)
+	}
+}
+
 // start gives a runnable event to a worker, a new one while there may be more. The queue is locked.
 func (q *Queue) start(it *item) {
 	q.ready.push(it)
 	q.hire()
 }
 
+// held says that no event may begin. The queue is locked.
+func (q *Queue) held() bool { return q.paused || q.ctx.Err() != nil }
+
 func (q *Queue) hire() {
-	if q.ready.len() <= q.workers-q.running || q.paused {
+	if q.ready.len() <= q.workers-q.running || q.held() {
 		return
 	}
 	if q.workers < q.most() {
@@ -231,7 +255,7 @@ func (q *Queue) look() {
 		before = q.workers
 		q.hire()
 	}
-	if q.ready.len() > 0 && !q.looks && !q.paused {
+	if q.ready.len() > 0 && !q.looks && !q.held() {
 		q.looks = true
 		time.AfterFunc(longEvent/2, q.look)
 	}
@@ -241,7 +265,7 @@ func (q *Queue) look() {
 func (q *Queue) work() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.ready.len() > 0 && !q.paused && q.workers <= q.most() {
+	for q.ready.len() > 0 && !q.held() && q.workers <= q.most() {
 		it := q.ready.pop()
 		it.started, it.running = time.Now(), true
 		if it.tried.IsZero() {
@@ -267,6 +291,9 @@ func (q *Queue) work() {
 		}
 		if !busy {
 			q.finish(it, caused)
+		}
+		if q.closed && q.over() {
+			q.idle.Broadcast()
 		}
 		if detached {
 			return // somebody else has the place
@@ -308,7 +335,7 @@ func (q *Queue) handle(it *item) (caused bool, err error) {
 		over = true
 		late.Unlock()
 		if p := recover(); p != nil {
-			caused, err = true, fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
+			caused, err = true, &PanicError{p, debug.Stack()}
 		}
 		if err == nil && ctx.Err() != nil && q.ctx.Err() == nil {
 			err = context.Cause(ctx)
@@ -364,10 +391,7 @@ func (q *Queue) finish(it *item, caused bool) {
 			q.pending, q.kin = make(map[*item]struct{}), kinship{}
 		}
 		q.peak = 0
-		if q.opts.Busy != nil {
-			q.opts.Busy(false)
-		}
-		q.idle.Broadcast()
+		q.ends()
 	}
 }
 
@@ -414,7 +438,12 @@ func (q *Queue) Pending(max int) []Pending {
 }
 
 // Pause stops the beginning of further events; those at work go on. Resume ends it.
-func (q *Queue) Pause() { q.mu.Lock(); q.paused = true; q.mu.Unlock() }
+func (q *Queue) Pause() {
+	q.mu.Lock()
+	q.paused = true
+	q.idle.Broadcast() // Close does not wait for those any more
+	q.mu.Unlock()
+}
 
 // Resume ends a pause: what waited begins.
 func (q *Queue) Resume() {
@@ -426,8 +455,9 @@ func (q *Queue) Resume() {
 	}
 }
 
-// Close takes no more events, waits until those that it has are over, and ends their contexts when ctx ends first: it
-// then returns the context's error, and some may be at work still.
+// Close takes no more events and waits until those that it has are over; in a pause until those at work are, since no other
+// begins. When ctx ends first it ends their contexts, and none begins any more. The error counts the events that are left,
+// of which some may be at work still, and unwraps to the context's, or in a pause to ErrClosed.
 func (q *Queue) Close(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -435,15 +465,18 @@ func (q *Queue) Close(ctx context.Context) error {
 	q.room.Broadcast()
 	stop := context.AfterFunc(ctx, func() { q.mu.Lock(); q.idle.Broadcast(); q.mu.Unlock() })
 	defer stop()
-	for len(q.pending) > 0 && ctx.Err() == nil {
+	for !q.over() && ctx.Err() == nil {
 		q.idle.Wait()
 	}
 	q.cancel()
 	if n := len(q.pending); n > 0 {
-		return fmt.Errorf("queue: %d events left: %w", n, ctx.Err())
+		return fmt.Errorf("queue: %d events left: %w", n, cmp.Or(ctx.Err(), ErrClosed))
 	}
 	return nil
 }
+
+// over says whether nothing is at work, nor will be. The queue is locked.
+func (q *Queue) over() bool { return len(q.active) == 0 && (len(q.pending) == 0 || q.paused) }
 
 // fifo is a queue of runnable events.
 type fifo struct {

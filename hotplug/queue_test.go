@@ -308,6 +308,56 @@ func TestPausedQueueKeepsItsEvents(t *testing.T) {
 	}
 }
 
+// What is held back stays: nobody waits for it.
+func TestClosingAPausedQueueWaitsForWhatIsAtWork(t *testing.T) {
+	at, ends := make(chan struct{}), make(chan struct{})
+	q := NewQueue(func(context.Context, *Event) (bool, error) { close(at); <-ends; return false, nil }, QueueOptions{})
+	must(t, q.Add(t.Context(), NewEvent("add", "/devices/a", "test")))
+	<-at
+	q.Pause()
+	must(t, q.Add(t.Context(), NewEvent("add", "/devices/b", "test")))
+	closed := make(chan error)
+	go func() { closed <- q.Close(context.Background()) }()
+	select {
+	case err := <-closed:
+		t.Fatalf("closed while an event is at work: %v", err)
+	default:
+	}
+	close(ends)
+	if err := <-closed; !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "1 events left") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// An event that begins after its time is over would be handled by half.
+func TestNoEventBeginsAfterTheTimeToCloseIsOver(t *testing.T) {
+	var begun atomic.Int32
+	at := make(chan struct{}, 1)
+	over := make(chan Outcome, 2)
+	q := NewQueue(func(ctx context.Context, _ *Event) (bool, error) {
+		begun.Add(1)
+		at <- struct{}{}
+		<-ctx.Done()
+		return false, ctx.Err()
+	}, QueueOptions{Done: func(o Outcome) { over <- o }})
+	for range 2 {
+		must(t, q.Add(t.Context(), NewEvent("add", "/devices/a", "test")))
+	}
+	<-at
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	<-over
+	for q.Counts().Running > 0 {
+		runtime.Gosched()
+	}
+	if n := begun.Load(); n != 1 {
+		t.Errorf("%d events began", n)
+	}
+}
+
 // kernel stands for the kernel's side of a queue: what is sent comes in order.
 type kernel struct {
 	t *testing.T
@@ -448,14 +498,22 @@ func TestSettleOnIdleQueueWaitsForNothing(t *testing.T) {
 }
 
 func TestSettleWaitsForHolds(t *testing.T) {
-	q := NewQueue(func(context.Context, *Event) (bool, error) { return false, nil }, QueueOptions{})
+	var busy []bool
+	q := NewQueue(func(context.Context, *Event) (bool, error) { return false, nil }, QueueOptions{Busy: func(b bool) { busy = append(busy, b) }})
 	release := q.Hold("walk of /sys")
+	if _, err := q.Settle(t.Context(), SettleOptions{Own: "walk of /sys"}); err != nil {
+		t.Errorf("the work's own settle: %v", err)
+	}
 	if _, err := q.Settle(expired(t), SettleOptions{}); !IsUnsettled(err) || !strings.Contains(err.Error(), "walk of /sys") {
 		t.Errorf("while held: %v", err)
 	}
 	release()
+	release()
 	if _, err := q.Settle(t.Context(), SettleOptions{}); err != nil {
 		t.Errorf("after release: %v", err)
+	}
+	if fmt.Sprint(busy) != "[true false]" {
+		t.Errorf("busy %v", busy)
 	}
 }
 

@@ -33,6 +33,9 @@ type SettleOptions struct {
 	Mark func(uuid string) error
 	// Witnesses are asked before each marker and after it.
 	Witnesses []Witness
+	// Own is the name of holds that are not waited for: they are those of the caller's own work, and of others' of its kind, who
+	// would else wait for one another.
+	Own string
 	// Poll is how often a witness that is no Waiter is asked; 0 means 10 ms.
 	Poll time.Duration
 }
@@ -140,7 +143,7 @@ func (q *Queue) Settle(ctx context.Context, opts SettleOptions) (acc Settled, er
 	if opts.Poll <= 0 {
 		opts.Poll = 10 * time.Millisecond
 	}
-	witnesses := append([]Witness{holdWitness{q}}, opts.Witnesses...)
+	witnesses := append([]Witness{holdWitness{q, opts.Own}}, opts.Witnesses...)
 	for {
 		acc.Rounds++
 		for _, w := range witnesses {
@@ -281,11 +284,15 @@ type hold struct{ what string }
 func (q *Queue) Hold(what string) (release func()) {
 	h := &hold{what}
 	q.mu.Lock()
+	q.begins()
 	q.holds[h] = struct{}{}
 	q.mu.Unlock()
 	return func() {
 		q.mu.Lock()
-		delete(q.holds, h)
+		if _, held := q.holds[h]; held {
+			delete(q.holds, h)
+			q.ends()
+		}
 		q.mu.Unlock()
 	}
 }
@@ -301,7 +308,10 @@ func (q *Queue) Caused() {
 	q.mu.Unlock()
 }
 
-type holdWitness struct{ q *Queue }
+type holdWitness struct {
+	q   *Queue
+	own string
+}
 
 func (holdWitness) Name() string { return "own work" }
 
@@ -310,7 +320,9 @@ func (w holdWitness) Pending(context.Context) []string {
 	defer w.q.mu.Unlock()
 	var all []string
 	for h := range w.q.holds {
-		all = append(all, h.what)
+		if w.own == "" || h.what != w.own {
+			all = append(all, h.what)
+		}
 	}
 	return all
 }

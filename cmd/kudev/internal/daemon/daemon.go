@@ -69,6 +69,7 @@ type Daemon struct {
 	counters Counters
 	watch    *witnesses
 	later    later
+	replay   func()       // takes back the claim of the start's coldplug
 	trace    *rules.Trace // of the one event of Once
 	known    known
 
@@ -88,7 +89,6 @@ type Daemon struct {
 	problems    []string
 	waitFors    map[*waitFor]struct{}
 	tallies     map[*tally]struct{}
-	arrivals    map[*hotplug.Event]Micros // when the queued events came
 	lastSeqnum  atomic.Uint64
 }
 
@@ -100,7 +100,7 @@ var errExit = errors.New("told to exit")
 // means that another one runs.
 func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	d := &Daemon{opts: opts, log: opts.Log, began: now(), journal: NewJournal(),
-		waitFors: make(map[*waitFor]struct{}), tallies: make(map[*tally]struct{}), arrivals: make(map[*hotplug.Event]Micros)}
+		waitFors: make(map[*waitFor]struct{}), tallies: make(map[*tally]struct{})}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -160,6 +160,9 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.openStore()
+	if opts.Coldplug { // before anybody can ask whether all is done
+		d.replay = d.queue.Hold(coldplugging)
+	}
 	d.workers.Go(func() { d.receive(d.ctx) })
 	d.workers.Go(func() { d.serveControl(d.ctx, own) })
 	d.workers.Go(func() { d.serveUdevControl(d.ctx, udev) })
@@ -289,27 +292,9 @@ func (d *Daemon) take(ctx context.Context, ev *hotplug.Event) {
 		d.lastSeqnum.Store(n)
 	}
 	d.known.note(d.opts.Roots, ev)
-	d.arrived(ev)
 	if err := d.queue.Add(ctx, ev); err != nil && ctx.Err() == nil {
 		d.log.Error("queue an event: "+err.Error(), "event", ev)
 	}
-}
-
-// arrived notes when an event came.
-func (d *Daemon) arrived(ev *hotplug.Event) {
-	t := now()
-	d.mu.Lock()
-	d.arrivals[ev] = t
-	d.mu.Unlock()
-}
-
-// arrival returns when it came, and forgets it.
-func (d *Daemon) arrival(ev *hotplug.Event) Micros {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t := d.arrivals[ev]
-	delete(d.arrivals, ev)
-	return t
 }
 
 // passMarker returns when everything that the kernel had sent before the call is in the queue.
@@ -418,7 +403,7 @@ func (d *Daemon) Status() *Status {
 	s := &Status{
 		Pid: os.Getpid(), Version: d.opts.Version,
 		UptimeUS: now() - d.began, ReadyUS: Micros(d.ready.Load()),
-		Received: events.Received, Handled: events.Handled, Failed: events.Failed, Queued: events.Queued,
+		Received: events.Received, Handled: events.Handled, Failed: events.Failed + d.counters.FailedLater.Load(), Queued: events.Queued,
 		Refused: refused, Lost: d.counters.Lost.Load(), Recovered: d.counters.Recovered.Load(),
 		ModulesLoaded: d.counters.ModulesLoaded.Load(),
 		Loading:       d.loads.inFlight(),

@@ -212,24 +212,6 @@ func TestEventsLostInAnOverflowAreRecovered(t *testing.T) {
 	}
 }
 
-// lines keeps what is logged.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestWhatHappenedBetweenTwoDaemonsIsRecovered(t *testing.T) {
 	w := newWorld(t, threeDisks, linkRule)
 	d, stop := w.start(w.options())

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
@@ -37,6 +40,11 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		e.Rules = ruleLines(trace)
 	}
 	errs := []error{err}
+	if ctx.Err() != nil && ev.Action() != "remove" {
+		// The rules have not had their say: what they would have decided is unknown, and nothing of what is there is given up.
+		errs = []error{fmt.Errorf("the rules were not done: %w", context.Cause(ctx))}
+		return h.caused, d.finish(h, ev, dev, asTheKernelSays(ev), errs, true)
+	}
 	applied, err := d.store.Apply(ctx, ev, dev, &res)
 	errs = append(errs, err)
 	noteApplied(e, dev, &res, applied)
@@ -44,12 +52,13 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	unlock() // RUN may have to open the disk for itself
 	unlock = func() {}
 	if d.later.now() && late(ev) && loadsModules(res.Run) {
-		err := d.finish(h, ev, dev, applied, errs, false)
-		rest := func() { d.handleLater(h, ev, dev, res, applied) }
+		caused, err := h.caused, d.finish(h, ev, dev, applied, errs, false)
+		rest := func() { d.handleLater(h, ev, dev, res, applied, err != nil) }
 		if !d.later.putOff(ev.Devpath(), rest) {
 			rest()
+			caused = h.caused
 		}
-		return h.caused, err
+		return caused, err
 	}
 	errs = append(errs, d.runAll(ctx, h, ev, dev, &res, applied))
 	if d.nodes != nil && res.Watch && ev.Action() != "remove" { // whatever RUN did to the node, or how it ended
@@ -60,16 +69,32 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	return h.caused || res.Name != "", d.finish(h, ev, dev, applied, errs, true)
 }
 
-// handleLater is the rest of an event whose loads were put off: RUN.
-func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, res hotplug.Result, applied *hotplug.Applied) {
+// asTheKernelSays is what listeners are told of an event that could not be handled.
+func asTheKernelSays(ev *hotplug.Event) *hotplug.Applied {
+	applied := &hotplug.Applied{}
+	for key, value := range ev.All() {
+		if key == "DEVNAME" {
+			value = "/dev/" + ev.Devname()
+		}
+		applied.Properties = append(applied.Properties, hotplug.Pair{Key: key, Value: value})
+	}
+	return applied
+}
+
+// handleLater is the rest of an event whose loads were put off: RUN. It has the queue's care, a panic becomes an error, and
+// what fails counts, once for each event.
+func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, res hotplug.Result, applied *hotplug.Applied, failed bool) {
 	ctx, cancel := d.eventContext()
 	defer cancel()
+	h.caused = false
 	e := h.entry
 	e.Note = "its modules were put off until the disks were there"
-	err := d.runAll(ctx, h, ev, dev, &res, applied)
+	err := guarded(func() error { return d.runAll(ctx, h, ev, dev, &res, applied) })
 	if err != nil {
-		e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		h.Log().Warn(e.Error)
+		if !failed {
+			d.counters.FailedLater.Add(1)
+		}
+		d.say(h.Log(), e, err)
 	}
 	e.Finished = now()
 	d.journal.Add(e)
@@ -77,6 +102,27 @@ func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, re
 	if h.caused {
 		d.queue.Caused()
 	}
+}
+
+// guarded is f's error. A panic is one too.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &hotplug.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// say logs what went wrong with an event, and writes it down in its entry.
+func (d *Daemon) say(log *slog.Logger, e *Entry, err error) {
+	e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+	var panicked *hotplug.PanicError
+	if errors.As(err, &panicked) {
+		log.Error(e.Error, "stack", string(panicked.Stack))
+		return
+	}
+	log.Warn(e.Error)
 }
 
 // finish tells listeners, and writes the event down when it is over.
@@ -93,10 +139,9 @@ func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied
 		err = nil // it vanished half-way: its remove event is on its way
 	}
 	if err != nil {
-		e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		h.Log().Warn(e.Error)
+		d.say(h.Log(), e, err)
 	}
-	e.Received, e.Finished = d.arrival(ev), now()
+	e.Finished = now()
 	if over {
 		d.journal.Add(e)
 		d.found(e)
@@ -104,16 +149,32 @@ func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied
 	return err
 }
 
-// done is told of each event that is over.
+// done is told of each event that is over. The handler itself has said what went wrong, unless it panicked or could not
+// begin, since somebody held the disk for too long.
 func (d *Daemon) done(o hotplug.Outcome) {
-	d.arrival(o.Event)
+	var panicked *hotplug.PanicError
+	switch {
+	case o.Err == nil:
+		return
+	case errors.Is(o.Err, hotplug.ErrBusy):
+		o.Err = fmt.Errorf("the event is not handled: %w", o.Err)
+	case !errors.As(o.Err, &panicked):
+		return
+	}
+	e := newEntry(o.Event)
+	d.origin(e, o.Event)
+	e.Finished = now()
+	e.Started = e.Finished - Micros(o.Took/time.Microsecond)
+	d.say(d.log.With("device", e.Devpath, "action", e.Action, "seqnum", e.Seqnum), e, o.Err)
+	d.journal.Add(e)
+	d.found(e)
 }
 
 func newEntry(ev *hotplug.Event) *Entry {
 	return &Entry{
 		Type: "event", Seqnum: ev.Seqnum(), Action: ev.Action(), Devpath: ev.Devpath(), Subsystem: ev.Subsystem(),
 		Devtype: ev.Devtype(), Devname: ev.Devname(), Driver: ev.Value("DRIVER"), Modalias: ev.Value("MODALIAS"),
-		Origin: "kernel",
+		Origin: "kernel", Received: Micros(ev.Received() / time.Microsecond),
 	}
 }
 

@@ -44,13 +44,23 @@ func (k *known) note(roots hotplug.Roots, ev *hotplug.Event) {
 		k.m = make(map[string]knownDevice)
 	}
 	if old := ev.DevpathOld(); old != "" {
-		delete(k.m, old)
+		k.moved(old, ev.Devpath())
 	}
 	if dev.inode == 0 {
 		delete(k.m, ev.Devpath())
 		return
 	}
 	k.m[strings.Clone(ev.Devpath())] = dev // not the whole event
+}
+
+// moved gives a device, and all below it, of which the kernel says nothing, their new paths.
+func (k *known) moved(from, to string) {
+	for path, dev := range k.m {
+		if path == from || strings.HasPrefix(path, from) && path[len(from)] == '/' {
+			delete(k.m, path)
+			k.m[to+path[len(from):]] = dev
+		}
+	}
 }
 
 // get returns the inode, 0 for a device of which no event has come.

@@ -18,7 +18,7 @@ import (
 func recoverer(roots hotplug.Roots, busy func()) (*Daemon, func() []string) {
 	var mu sync.Mutex
 	var handled []string
-	d := &Daemon{opts: Options{Roots: roots}, log: slog.New(slog.DiscardHandler), journal: NewJournal(), arrivals: make(map[*hotplug.Event]Micros)}
+	d := &Daemon{opts: Options{Roots: roots}, log: slog.New(slog.DiscardHandler), journal: NewJournal()}
 	d.queue = hotplug.NewQueue(func(_ context.Context, ev *hotplug.Event) (bool, error) {
 		mu.Lock()
 		defer mu.Unlock()

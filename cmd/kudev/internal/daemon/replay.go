@@ -27,7 +27,12 @@ func (d *Daemon) Coldplug(ctx context.Context, o WaitOptions) (*Account, error) 
 	return a, err
 }
 
+// coldplugging is the claim of unfinished work that a coldplug has, its own settles left out: who asks meanwhile whether all is
+// done waits for what it has not announced yet.
+const coldplugging = "a coldplug"
+
 func (d *Daemon) coldplug(ctx context.Context, t *tally, o WaitOptions) error {
+	defer d.queue.Hold(coldplugging)()
 	items, err := coldplug.Walk(ctx, d.opts.Roots, coldplug.All)
 	if err != nil {
 		return err
@@ -51,7 +56,7 @@ func (d *Daemon) coldplug(ctx context.Context, t *tally, o WaitOptions) error {
 	if err := d.announce(ctx, t, items[first:]); err != nil {
 		return err
 	}
-	return d.settle(ctx, t, true)
+	return d.settle(ctx, t, coldplugging)
 }
 
 // announce asks the kernel to announce the devices again.

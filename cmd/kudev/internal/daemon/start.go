@@ -62,6 +62,7 @@ func (d *Daemon) background(ctx context.Context) {
 			d.sweep(ctx)
 		}
 		a, err := d.Coldplug(ctx, d.WaitOptions(Request{}))
+		d.replay()
 		if err == nil {
 			err = a.Err()
 		}

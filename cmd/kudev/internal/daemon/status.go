@@ -7,6 +7,7 @@ type Counters struct {
 	Lost          atomic.Uint64 // dropped by the kernel because the socket was full
 	Recovered     atomic.Uint64 // found by walking /sys after a loss or a restart
 	ModulesLoaded atomic.Uint64
+	FailedLater   atomic.Uint64 // handled events whose loads were put off, and failed then
 }
 
 // Status is what `kudev status --json` prints. Each received event becomes a handled one, of which some have failed;

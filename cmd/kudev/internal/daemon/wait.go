@@ -215,7 +215,7 @@ type waitFor struct {
 	found   chan *Entry // takes one
 }
 
-func newWaitFor(target string) *waitFor {
+func newWaitFor(roots hotplug.Roots, target string) *waitFor {
 	w := &waitFor{found: make(chan *Entry, 1)}
 	switch p := path.Clean(target); {
 	case strings.HasPrefix(p, "/dev/"):
@@ -226,6 +226,11 @@ func newWaitFor(target string) *waitFor {
 		w.devpath = p
 	default:
 		w.node = p
+	}
+	if w.devpath != "" { // links in it are followed
+		if item, err := coldplug.Lookup(roots, w.devpath); err == nil {
+			w.devpath = item.Devpath
+		}
 	}
 	return w
 }
@@ -247,9 +252,6 @@ func (w *waitFor) there(d *Daemon) (string, bool) {
 	var dev *hotplug.Device
 	var err error
 	if w.devpath != "" {
-		if item, e := coldplug.Lookup(roots, w.devpath); e == nil {
-			w.devpath = item.Devpath // links in it are followed
-		}
 		dev, err = roots.Device(w.devpath)
 	} else {
 		dev, err = roots.DeviceByNode(w.node)
@@ -279,7 +281,7 @@ func (d *Daemon) found(e *Entry) {
 }
 
 func (d *Daemon) addWaitFor(target string) *waitFor {
-	w := newWaitFor(target)
+	w := newWaitFor(d.opts.Roots, target)
 	d.mu.Lock()
 	d.waitFors[w] = struct{}{}
 	d.mu.Unlock()
@@ -298,7 +300,7 @@ func (d *Daemon) removeWaitFor(w *waitFor) {
 func (d *Daemon) Settle(ctx context.Context, o WaitOptions) (*Account, error) {
 	return d.waitUntil(ctx, o, func(ctx context.Context, t *tally) error {
 		if o.UUID == "" {
-			return d.settle(ctx, t, true)
+			return d.settle(ctx, t, "")
 		}
 		_, err := d.queue.SettleOnly(ctx, d.mark, func(ev *hotplug.Event) bool { return ev.UUID() == o.UUID })
 		return err
@@ -389,13 +391,11 @@ func (d *Daemon) close(t *tally, err error, pending ...string) (*Account, error)
 	return a, nil
 }
 
-// settle waits for the queue and, when asked so, for the kernel's unfinished work.
-func (d *Daemon) settle(ctx context.Context, t *tally, kernel bool) error {
-	opts := hotplug.SettleOptions{Mark: d.mark, Witnesses: []hotplug.Witness{&d.later, d.loads}}
-	if kernel {
-		opts.Witnesses = append(opts.Witnesses, witness{d.watch, t})
-	}
-	_, err := d.queue.Settle(ctx, opts)
+// settle waits for the queue and for the kernel's unfinished work. own is the caller's claim.
+func (d *Daemon) settle(ctx context.Context, t *tally, own string) error {
+	_, err := d.queue.Settle(ctx, hotplug.SettleOptions{
+		Mark: d.mark, Own: own, Witnesses: []hotplug.Witness{&d.later, d.loads, witness{d.watch, t}},
+	})
 	return err
 }
 
@@ -403,7 +403,7 @@ func (d *Daemon) settle(ctx context.Context, t *tally, kernel bool) error {
 // nothing unfinished.
 func (d *Daemon) settleDisks(ctx context.Context, kernel bool) error {
 	for {
-		if _, err := d.queue.Settle(ctx, hotplug.SettleOptions{Mark: d.mark}); err != nil {
+		if _, err := d.queue.Settle(ctx, hotplug.SettleOptions{Mark: d.mark, Own: coldplugging}); err != nil {
 			return err
 		}
 		if !kernel || len(d.watch.look()) == 0 {

@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/kudev/kudev/coldplug"
+	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/hotplug/hotplugtest"
+	"github.com/kudev/kudev/modload"
+)
+
+// kernel is a source of events without a kernel: it says what the test lets it say.
+type kernel struct{ c chan *hotplug.Event }
+
+func (k *kernel) send(action, devpath, subsystem string, properties ...string) {
+	k.c <- hotplug.NewEvent(action, devpath, subsystem, properties...)
+}
+
+func (k *kernel) Receive(ctx context.Context, events []*hotplug.Event) (int, error) {
+	select {
+	case events[0] = <-k.c:
+		return 1, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (k *kernel) Mark(uuid string) error {
+	k.send("change", "/devices/virtual/mem/null", "mem", "SYNTH_UUID="+uuid)
+	return nil
+}
+
+func (k *kernel) Drain(context.Context, func(*hotplug.Event) error) (uint64, error) { return 0, nil }
+func (k *kernel) Counts() hotplug.ListenCounts                                      { return hotplug.ListenCounts{} }
+func (k *kernel) Close() error                                                      { return nil }
+
+// small is a daemon on a fake machine that needs no privileges. What is announced comes back at once.
+func small(t *testing.T, devices, rules string) (Options, *kernel, *lines) {
+	t.Helper()
+	roots := hotplugtest.Tree(t, devices)
+	base := filepath.Dir(roots.Sys)
+	for name, text := range map[string]string{"/rules.d/10-test.rules": rules, "/proc/cmdline": ""} {
+		must(t, os.MkdirAll(filepath.Dir(base+name), 0o755))
+		must(t, os.WriteFile(base+name, []byte(text), 0o644))
+	}
+	cfg, err := modload.Resolve(modload.Options{SystemRoot: base, Uname: func() (string, error) { return "6.1.0-test", nil }})
+	must(t, err)
+	k, said := &kernel{make(chan *hotplug.Event, 1000)}, &lines{}
+	return Options{
+		Config: cfg, Roots: roots, Log: slog.New(slog.NewTextHandler(said, nil)), Ready: Readiness{FD: -1}, RulesDirs: []string{base + "/rules.d"},
+		Source: k, Sink: noSink{},
+		Announce: func(item coldplug.Item, message string) error {
+			dev, err := roots.Device(item.Devpath)
+			if err != nil {
+				return err
+			}
+			ev, err := dev.MakeEvent(strings.Fields(message)[0])
+			if err == nil {
+				k.c <- ev
+			}
+			return err
+		},
+	}, k, said
+}
+
+// run starts a daemon, which ends with the test.
+func run(t *testing.T, o Options) *Daemon {
+	t.Helper()
+	d, err := Start(context.Background(), o)
+	must(t, err)
+	t.Cleanup(func() {
+		d.Exit()
+		if err := d.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// lines keeps what is logged.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestASettleWaitsForTheColdplugOfTheStart(t *testing.T) {
+	o, _, _ := small(t, "/devices/virtual/test/a subsystem=test\n", `SUBSYSTEM=="test", ENV{SEEN}="1"`)
+	announce, begun, goOn := o.Announce, make(chan struct{}), make(chan struct{})
+	o.Coldplug = true
+	o.Announce = func(item coldplug.Item, message string) error {
+		close(begun)
+		<-goOn
+		return announce(item, message)
+	}
+	d := run(t, o)
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	a, err := d.Settle(ctx, WaitOptions{})
+	must(t, err)
+	if err := a.Err(); err == nil || !strings.Contains(err.Error(), coldplugging) {
+		t.Errorf("before the first event: %v", err)
+	}
+	<-begun
+	if !exists(o.Roots.Run + "/udev/queue") {
+		t.Error("udevadm settle would not wait")
+	}
+	close(goOn)
+	a, err = d.Settle(t.Context(), WaitOptions{})
+	must(t, err)
+	must(t, a.Err())
+	if s := d.Status(); s.Handled != 1 {
+		t.Errorf("%+v", s)
+	}
+	if exists(o.Roots.Run + "/udev/queue") {
+		t.Error("the queue's file is left")
+	}
+}
+
+// panicking is a machine on which running a program goes wrong.
+type panicking struct{}
+
+func (panicking) Run(context.Context, hotplug.Program) (hotplug.Output, error) { panic("out of order") }
+
+func TestAPanicEndsItsEventAlone(t *testing.T) {
+	const rules = `SUBSYSTEM=="test", RUN+="/bin/true"
+SUBSYSTEM=="sound", RUN{builtin}+="kmod load", RUN+="/bin/true"
+`
+	o, k, said := small(t, "", rules)
+	o.Runner = panicking{}
+	d := run(t, o)
+	d.later.begin()
+	k.send("add", "/devices/virtual/test/a", "test")
+	k.send("add", "/devices/virtual/sound/b", "sound", "MODALIAS=hdaudio:v1")
+	must(t, d.passMarker(t.Context()))
+	for d.Status().Handled < 2 {
+		runtime.Gosched()
+	}
+	if s := d.Status(); s.Failed != 1 {
+		t.Errorf("before the rest: %+v", s)
+	}
+	d.later.end()
+	a, err := d.Settle(t.Context(), WaitOptions{})
+	must(t, err)
+	if s := d.Status(); s.Handled != 2 || s.Failed != 2 {
+		t.Errorf("%+v, %+v", s, a)
+	}
+	var failed int
+	for _, e := range d.journal.After(0) {
+		if strings.Contains(e.Error, "out of order") {
+			failed++
+		}
+	}
+	if text := said.String(); failed != 2 || !strings.Contains(text, "/devices/virtual/test/a") || !strings.Contains(text, "panicking.Run") {
+		t.Errorf("%d in the journal; said: %s", failed, text)
+	}
+}
+
+func TestADeviceThatWasRenamedIsForgottenWithAllBelowIt(t *testing.T) {
+	o, k, _ := small(t, "", "")
+	d := run(t, o)
+	for i := range 50 {
+		hotplugtest.Add(t, o.Roots, fmt.Sprintf("/devices/virtual/net/n%d subsystem=net\n/devices/virtual/net/n%d/queues/rx-0 subsystem=queues\n", i, i))
+		k.send("add", fmt.Sprintf("/devices/virtual/net/n%d", i), "net", fmt.Sprintf("IFINDEX=%d", 10+i))
+		k.send("add", fmt.Sprintf("/devices/virtual/net/n%d/queues/rx-0", i), "queues")
+		must(t, d.passMarker(t.Context()))
+		must(t, os.Rename(o.Roots.Sys+fmt.Sprintf("/devices/virtual/net/n%d", i), o.Roots.Sys+fmt.Sprintf("/devices/virtual/net/lan%d", i)))
+		k.send("move", fmt.Sprintf("/devices/virtual/net/lan%d", i), "net", fmt.Sprintf("IFINDEX=%d", 10+i), fmt.Sprintf("DEVPATH_OLD=/devices/virtual/net/n%d", i))
+		k.send("remove", fmt.Sprintf("/devices/virtual/net/lan%d/queues/rx-0", i), "queues")
+		k.send("remove", fmt.Sprintf("/devices/virtual/net/lan%d", i), "net", fmt.Sprintf("IFINDEX=%d", 10+i))
+	}
+	_, err := d.Settle(t.Context(), WaitOptions{})
+	must(t, err)
+	if left := d.known.paths(); len(left) != 0 {
+		t.Errorf("known still: %q", left)
+	}
+}
+
+// hanging is a machine on which programs do not end.
+type hanging struct{}
+
+func (hanging) Run(ctx context.Context, _ hotplug.Program) (hotplug.Output, error) {
+	<-ctx.Done()
+	return hotplug.Output{}, ctx.Err()
+}
+
+func TestAnEventThatIsOutOfTimeGivesNothingUp(t *testing.T) {
+	o, k, said := small(t, "/devices/virtual/block/one subsystem=block dev=240:1\n\tuevent DEVNAME=one\n\tuevent DEVTYPE=disk\n",
+		`SUBSYSTEM=="block", ENV{SLOW}=="1", PROGRAM=="/bin/wait"
+SUBSYSTEM=="block", ENV{SEEN}="1", SYMLINK+="link"
+`)
+	o.Runner = hanging{}
+	var err error
+	o.Config, err = modload.Resolve(modload.Options{SystemRoot: filepath.Dir(o.Roots.Sys), Uname: func() (string, error) { return "6.1.0-test", nil },
+		Flags: []modload.Flag{{Setting: "event_timeout", Value: "50ms", Name: "--event-timeout"}}})
+	must(t, err)
+	d := run(t, o)
+	disk := []string{"DEVNAME=one", "DEVTYPE=disk", "MAJOR=240", "MINOR=1"}
+	k.send("add", "/devices/virtual/block/one", "block", disk...)
+	k.send("change", "/devices/virtual/block/one", "block", append(disk, "SLOW=1")...)
+	_, err = d.Settle(t.Context(), WaitOptions{})
+	must(t, err)
+	if target, err := os.Readlink(o.Roots.Dev + "/link"); err != nil || target != "one" {
+		t.Errorf("the link is %q, %v", target, err)
+	}
+	if record, _ := os.ReadFile(o.Roots.Run + "/udev/data/b240:1"); !strings.Contains(string(record), "E:SEEN=1\n") {
+		t.Errorf("record %q", record)
+	}
+	if s := d.Status(); s.Failed != 1 || !strings.Contains(said.String(), "handled for more than") {
+		t.Errorf("%+v; said %s", s, said)
+	}
+}
