@@ -82,6 +82,7 @@ type Daemon struct {
 	stale      atomic.Bool // a file of the policy has changed since it was read
 	reloading  sync.Mutex
 	recovering sync.Mutex
+	coldplugs  atomic.Int32 // under way
 
 	mu          sync.Mutex
 	reloadError string
@@ -89,6 +90,7 @@ type Daemon struct {
 	problems    []string
 	waitFors    map[*waitFor]struct{}
 	tallies     map[*tally]struct{}
+	losses      []loss
 	lastSeqnum  atomic.Uint64
 }
 

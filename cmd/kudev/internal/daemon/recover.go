@@ -16,7 +16,7 @@ import (
 // overflow is called when the kernel has dropped events. It goes on dropping until the socket is read empty, so that
 // comes first; what the lost events said is then read from /sys.
 func (d *Daemon) overflow(ctx context.Context) {
-	release := d.queue.Hold("recovering lost events")
+	l := loss{release: d.queue.Hold("recovering lost events"), replay: d.coldplugs.Load() > 0}
 	dropped, err := d.source.Drain(ctx, func(ev *hotplug.Event) error {
 		d.take(ctx, ev)
 		return ctx.Err()
@@ -28,22 +28,58 @@ func (d *Daemon) overflow(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		d.log.Error("recover lost events: " + err.Error())
 	}
-	// The socket is read on meanwhile; another overflow asks for another walk.
-	d.workers.Go(func() {
-		defer release()
-		d.recovering.Lock()
-		defer d.recovering.Unlock()
-		d.recover(ctx, false)
-	})
+	// The socket is read on meanwhile. One walk is enough for all overflows before it.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.losses = append(d.losses, l); len(d.losses) == 1 {
+		d.workers.Go(func() { d.recoverLosses(ctx) })
+	}
 }
+
+// loss is an overflow whose events have not been looked for yet.
+type loss struct {
+	release func() // lets those go on who wait until all is done
+	replay  bool   // a coldplug was under way: any device's event may be among the lost
+}
+
+// recoverLosses looks for what the overflows until now have lost.
+func (d *Daemon) recoverLosses(ctx context.Context) {
+	d.recovering.Lock()
+	defer d.recovering.Unlock()
+	d.mu.Lock()
+	losses := d.losses
+	d.losses = nil
+	d.mu.Unlock()
+	how := afterLoss
+	for _, l := range losses {
+		defer l.release()
+		if l.replay {
+			how = afterLostReplay
+		}
+	}
+	d.recover(ctx, how)
+}
+
+// recovery is what a walk of /sys makes up for.
+type recovery int
+
+const (
+	afterLoss       recovery = iota // events that an overflow has lost
+	afterLostReplay                 // and those of a coldplug
+	afterRestart                    // those that came while no daemon was there
+)
 
 // recover walks /sys, compares it with what has been handled, and makes up the events that are missing: add for a device
 // that is new, remove for one that is gone, both for one that was replaced under its name, and change for one that is as
-// it was but has a node or is an interface, since a change leaves no trace. After a restart everything is new; what has
-// a record already is told as changed.
-func (d *Daemon) recover(ctx context.Context, restart bool) {
+// it was but has a node or is an interface, since a change leaves no trace. When the events of a coldplug were lost too,
+// every device is announced as that would. After a restart everything is new; what has a record already is told as changed.
+func (d *Daemon) recover(ctx context.Context, how recovery) {
 	roots := d.opts.Roots
-	items, err := coldplug.Walk(ctx, roots, coldplug.Devices)
+	what := coldplug.Devices
+	if how == afterLostReplay {
+		what = coldplug.All
+	}
+	items, err := coldplug.Walk(ctx, roots, what)
 	if err != nil {
 		d.log.Error("recover lost events: " + err.Error())
 		return
@@ -77,6 +113,9 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 	for _, devpath := range d.known.paths() {
 		if inode(roots, devpath) == 0 {
 			send(d.removal(devpath))
+			if inode(roots, devpath) != 0 { // it came again, and its event may be before that in the queue
+				announce(devpath, "add")
+			}
 		}
 	}
 	for _, item := range items {
@@ -88,12 +127,14 @@ func (d *Daemon) recover(ctx context.Context, restart bool) {
 			continue
 		}
 		switch old := d.known.get(item.Devpath); {
-		case old == 0 && restart && hasRecord(dev):
+		case old == 0 && how == afterRestart && hasRecord(dev):
 			announce(item.Devpath, "change")
 		case old == 0:
 			announce(item.Devpath, "add")
 		case old != inode(roots, item.Devpath):
 			send(d.removal(item.Devpath))
+			announce(item.Devpath, "add")
+		case how == afterLostReplay:
 			announce(item.Devpath, "add")
 		case hasNode(dev):
 			announce(item.Devpath, "change")
@@ -178,6 +219,12 @@ func (d *Daemon) sweep(ctx context.Context) {
 		}
 		d.counters.Recovered.Add(1)
 		d.take(ctx, ev)
+		if dev, err := roots.DeviceByID(id); err == nil { // it came meanwhile, and its event may be before that in the queue
+			if ev, err := dev.MakeEvent("add", d.madeUp()...); err == nil {
+				d.counters.Recovered.Add(1)
+				d.take(ctx, ev)
+			}
+		}
 	}
 }
 

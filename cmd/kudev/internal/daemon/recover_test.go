@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -46,9 +47,41 @@ func TestADeviceThatGoesWhileItIsRecoveredIsRemovedAfterIt(t *testing.T) {
 			hotplugtest.Remove(t, roots, lostDisk)
 		}
 	})
-	d.recover(t.Context(), false)
+	d.recover(t.Context(), afterLoss)
 	if got, want := handled(), []string{"add@" + lostDisk + " sda", "remove@" + lostDisk + " sda"}; !slices.Equal(got, want) {
 		t.Errorf("handled %q, want %q", got, want)
+	}
+}
+
+func TestADeviceThatComesAgainWhileItIsRemovedIsAnnounced(t *testing.T) {
+	const disk = lostDisk + " subsystem=block dev=8:0\n\tuevent DEVNAME=sda\n"
+	roots := hotplugtest.Tree(t, disk)
+	came := false
+	d, handled := recoverer(roots, func() {
+		if !came {
+			came = true
+			hotplugtest.Add(t, roots, disk)
+		}
+	})
+	d.known.note(roots, hotplugtest.Event(t, roots, "add", lostDisk))
+	hotplugtest.Remove(t, roots, lostDisk)
+	d.recover(t.Context(), afterLoss)
+	if got, want := handled(), []string{"remove@" + lostDisk + " sda", "add@" + lostDisk + " sda"}; len(got) < 2 || !slices.Equal(got[:2], want) {
+		t.Errorf("handled %q, want %q", got, want)
+	}
+}
+
+func TestWhatAColdplugLostIsAnnouncedAsItWouldHaveBeen(t *testing.T) {
+	roots := hotplugtest.Tree(t, "/devices/pci0000:00/0000:00:04.0 subsystem=pci\n\tuevent MODALIAS=pci:v1\n")
+	const device = "/devices/pci0000:00/0000:00:04.0"
+	for how, want := range map[recovery][]string{afterLoss: nil, afterLostReplay: {"add@" + device + " "}} {
+		d, handled := recoverer(roots, func() {})
+		d.known.note(roots, hotplugtest.Event(t, roots, "add", device))
+		d.recover(t.Context(), how)
+		got := slices.DeleteFunc(handled(), func(s string) bool { return !strings.Contains(s, device) })
+		if !slices.Equal(got, want) {
+			t.Errorf("%d: handled %q, want %q", how, got, want)
+		}
 	}
 }
 

@@ -33,6 +33,8 @@ const coldplugging = "a coldplug"
 
 func (d *Daemon) coldplug(ctx context.Context, t *tally, o WaitOptions) error {
 	defer d.queue.Hold(coldplugging)()
+	d.coldplugs.Add(1)
+	defer d.coldplugs.Add(-1)
 	items, err := coldplug.Walk(ctx, d.opts.Roots, coldplug.All)
 	if err != nil {
 		return err

@@ -43,8 +43,10 @@ func (d *Daemon) afterStart(before bool) {
 		release := d.queue.Hold("recovering events of before the start")
 		d.workers.Go(func() {
 			defer release()
+			d.recovering.Lock()
+			defer d.recovering.Unlock()
 			d.sweep(d.ctx)
-			d.recover(d.ctx, true)
+			d.recover(d.ctx, afterRestart)
 		})
 	}
 	if !d.opts.Transient && !d.loads.none {
