@@ -310,3 +310,15 @@ func TestOfErrorsJoinedEachMustMeanThatTheDeviceIsGone(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeNameThatIsNoneIsNotTaken(t *testing.T) {
+	for name, want := range map[string]string{
+		"sda": "sda", "/dev/sda": "sda", "bus/usb/001/002": "bus/usb/001/002",
+		"..": "", "../sda": "", "/dev/../etc/passwd": "", "/etc/passwd": "", "a/../../b": "", "a/../b": "", "//sda": "", "/dev//sda": "", "a/": "", "a\nb": "", "a\x7f": "",
+	} {
+		dev := hotplug.Roots{}.EventDevice(hotplug.NewEvent("add", "/devices/x", "block", "MAJOR=8", "MINOR=0", "DEVNAME="+name))
+		if got := dev.Devname(); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}

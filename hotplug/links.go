@@ -54,7 +54,8 @@ func (l *links) shard(name string) *linkShard {
 	return s
 }
 
-// load reads the claims that are on disk. Which was made last is not written there: the link itself says it.
+// load reads the claims that are on disk. Which was made last is not written there: the link itself says it. A claim of which
+// its device's record knows nothing is what somebody left who was killed between the two: it is taken back.
 func (l *links) load() error {
 	run := l.roots.run()
 	names, err := run.readDir("/udev/links")
@@ -65,6 +66,18 @@ func (l *links) load() error {
 		return fmt.Errorf("links: %w", err)
 	}
 	var errs []error
+	records := make(map[string]*Record) // by id; nil when it cannot be read
+	recorded := func(id, name string) bool {
+		rec, ok := records[id]
+		if !ok {
+			var err error
+			if rec, err = l.roots.Record(id); errors.Is(err, fs.ErrNotExist) {
+				rec = &Record{}
+			}
+			records[id] = rec
+		}
+		return rec == nil || slices.Contains(rec.Links, name)
+	}
 	for _, escaped := range names {
 		name, ok := unescapeLink(escaped)
 		if !ok {
@@ -76,6 +89,7 @@ func (l *links) load() error {
 			continue
 		}
 		owner, _ := os.Readlink(l.roots.DevDir() + "/" + name)
+		var stale []claim
 		s := l.shard(name)
 		for _, id := range ids {
 			text, err := run.readlink("/udev/links/" + escaped + "/" + id)
@@ -92,9 +106,14 @@ func (l *links) load() error {
 			if owner == relative(name, c.node) {
 				c.since = s.count
 			}
-			s.claims[name] = append(s.claims[name], c)
+			if s.claims[name] = append(s.claims[name], c); !recorded(id, name) {
+				stale = append(stale, c)
+			}
 		}
 		s.mu.Unlock()
+		for _, c := range stale {
+			errs = append(errs, l.drop(name, c.id, c.node))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -233,10 +252,10 @@ func relative(link, node string) string {
 	}
 }
 
-// validLink says whether a name can be a link below /dev.
+// validLink says whether a name can be a link, or a node, below /dev. One with a line break would forge lines of the record.
 func validLink(name string) bool {
 	return name != "" && name == path.Clean(name) && name[0] != '/' && name != "." && name != ".." && !strings.HasPrefix(name, "../") &&
-		!strings.ContainsRune(name, 0)
+		strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) < 0
 }
 
 // escapeLink writes a link's name as a file name.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,9 @@ type Store struct {
 	roots Roots
 	opts  StoreOptions
 	links *links
+
+	mu        sync.Mutex
+	unwritten map[string]*Record // by id: records for which there was no room
 }
 
 // Applied is what came of a result.
@@ -78,12 +82,9 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 	}
 	var errs []error
 	applied := &Applied{}
-	old, err := dev.Record()
+	old, err := s.before(dev)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-		old = &Record{}
+		errs = append(errs, err)
 	}
 	if res.Name != "" && ev.Action() == "add" && res.Name != dev.Sysname() && dev.Ifindex() > 0 && s.opts.Rename != nil {
 		if err := s.opts.Rename(ctx, dev.Ifindex(), dev.Sysname(), res.Name); err != nil {
@@ -131,10 +132,44 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 	} else {
 		rec.Priority = 0
 	}
-	errs = append(errs, s.writeTags(dev, rec), s.writeRecord(dev, rec, res.Persist, old.text))
+	err = s.writeRecord(dev, rec, res.Persist, old.text)
+	s.remember(dev.ID(), rec, err)
+	errs = append(errs, s.writeTags(dev, rec), err)
 	applied.Record = rec
 	applied.Properties = publicProperties(ev, dev, res, rec, applied.Renamed)
 	return applied, join(dev, errs)
+}
+
+// before returns what the device has: what its record says, and one that could not be written would say.
+func (s *Store) before(dev *Device) (*Record, error) {
+	old, err := dev.Record()
+	if err != nil {
+		old = &Record{}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rec := s.unwritten[dev.ID()]; rec != nil {
+		old.Links, old.Tags = merged(old.Links, rec.Links), merged(old.Tags, rec.Tags)
+	}
+	return old, err
+}
+
+// remember keeps a record in memory when it could not be written, so that its links and tags are taken away with the device.
+func (s *Store) remember(id string, rec *Record, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(s.unwritten, id)
+	case s.unwritten == nil:
+		s.unwritten = make(map[string]*Record)
+		fallthrough
+	default:
+		s.unwritten[id] = rec
+	}
 }
 
 // applyLinks claims the links of now, and gives up those of before.
@@ -181,15 +216,13 @@ func numberLink(dev *Device, num Devnum) string {
 // remove takes away what the device had.
 func (s *Store) remove(ev *Event, dev *Device, res *Result) (*Applied, error) {
 	var errs []error
-	old, err := dev.Record()
+	old, err := s.before(dev)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-		old = &Record{}
+		errs = append(errs, err)
 	}
 	applied := &Applied{Record: old, Dropped: old.Links}
 	errs = append(errs, s.forget(dev.ID(), dev.Devname(), old))
+	s.remember(dev.ID(), nil, nil)
 	if num, ok := dev.Devnum(); ok && dev.Devname() != "" {
 		if root, err := os.OpenRoot(s.roots.DevDir()); err != nil {
 			errs = append(errs, err)

@@ -240,9 +240,9 @@ func TestHostileNamesStayWithinTheRoots(t *testing.T) {
 	must(t, os.Symlink(outside, roots.Dev+"/way"))
 	ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/block/sda")
 	_, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{
-		Links: []string{"../outside/a", "/etc/a", "way/a", "", ".", "a/../../b", "sda", "good"}, Tags: []string{"../../x", "ok"},
+		Links: []string{"../outside/a", "/etc/a", "way/a", "", ".", "a/../../b", "sda", "line\nS:forged", "good"}, Tags: []string{"../../x", "ok"},
 	})
-	for _, word := range []string{`"../outside/a"`, `"/etc/a"`, "way/a", `"a/../../b"`, "link sda: something that is no link", `"../../x"`} {
+	for _, word := range []string{`"../outside/a"`, `"/etc/a"`, "way/a", `"a/../../b"`, `"line\nS:forged"`, "link sda: something that is no link", `"../../x"`} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("no word of %s: %v", word, err)
 		}
@@ -328,6 +328,33 @@ func TestUnwritableRunStopsNothingElse(t *testing.T) {
 	}
 	if target(t, roots.Dev+"/x") != "sda" || applied == nil {
 		t.Error("the link was not made")
+	}
+	ev = hotplugtest.Event(t, roots, "remove", "/devices/virtual/block/sda")
+	_, _ = s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{})
+	if target(t, roots.Dev+"/x") != "none" {
+		t.Error("the link is left when its device has gone, since no record named it")
+	}
+}
+
+// As when it is killed after the claim and before the record.
+func TestAClaimOfWhichTheRecordKnowsNothingIsTakenBack(t *testing.T) {
+	roots := disks(t, "sda", "sdb")
+	s := store(t, roots)
+	for _, name := range []string{"sda", "sdb"} {
+		apply(t, s, roots, "add", name, &hotplug.Result{Links: []string{"contested", "by/" + name}})
+	}
+	must(t, os.WriteFile(roots.Run+"/udev/data/b8:16", []byte("E:A=b\nV:1\n"), 0o644))
+	store(t, roots)
+	if got := target(t, roots.Dev+"/contested"); got != "sda" {
+		t.Errorf("the contested link is %s", got)
+	}
+	for _, name := range []string{roots.Dev + "/by/sdb", roots.Run + "/udev/links/contested/b8:16", roots.Run + `/udev/links/by\x2fsdb`} {
+		if _, err := os.Lstat(name); err == nil {
+			t.Errorf("%s is left", name)
+		}
+	}
+	if target(t, roots.Dev+"/by/sda") != "../sda" {
+		t.Error("a link that is recorded has gone")
 	}
 }
 
