@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,9 @@ import (
 
 // maxClients bounds the connections that are served at a time.
 const maxClients = 64
+
+// idleUntil is when a client that asks for nothing from now on loses its place to others.
+func (d *Daemon) idleUntil() time.Time { return time.Now().Add(cmp.Or(d.opts.patience, time.Minute)) }
 
 // listenControl makes the control socket. The claim is ours, so what lies there is a dead daemon's.
 func listenControl(run string) (*net.UnixListener, error) {
@@ -116,8 +120,10 @@ func (d *Daemon) serveClient(ctx context.Context, c *net.UnixConn) {
 		return enc.Encode(r)
 	}
 	for {
+		c.SetReadDeadline(d.idleUntil())
 		select {
 		case req := <-requests:
+			c.SetReadDeadline(time.Time{})
 			if err := d.serve(ctx, req, send); err != nil {
 				return
 			}

@@ -48,6 +48,8 @@ type Options struct {
 	HWDB      string
 	// Announce asks the kernel to announce a device again; nil writes to its uevent file.
 	Announce func(item coldplug.Item, message string) error
+
+	patience time.Duration // with clients that ask for nothing; 0 means a minute
 }
 
 // Daemon is the running device manager. It is made by Start, works until its context ends or Exit is called, and ends
@@ -117,6 +119,7 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		}
 	}()
 	before := d.predecessor()
+	sweepPassing(d.run())
 	if opts.Transient {
 		name := passingName(d.run(), os.Getpid())
 		err := os.MkdirAll(filepath.Dir(name), 0o755)

@@ -3,13 +3,16 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
@@ -227,5 +230,70 @@ SUBSYSTEM=="block", ENV{SEEN}="1", SYMLINK+="link"
 	}
 	if s := d.Status(); s.Failed != 1 || !strings.Contains(said.String(), "handled for more than") {
 		t.Errorf("%+v; said %s", s, said)
+	}
+}
+
+func TestClientsThatHangTalkRubbishOrHangUpLeaveNothingBehind(t *testing.T) {
+	o, _, _ := small(t, "", "")
+	o.patience = 10 * time.Millisecond
+	d := run(t, o)
+	dial := func(network, path string) *net.UnixConn {
+		c, err := dialUnix(network, path)
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	own := socketPath(o.Roots.Run)
+	for what, said := range map[string]string{"nothing": "", "a line without end": strings.Repeat("x", 1<<16), "half a request": `{"do":"stat`} {
+		c := dial("unix", own)
+		_, _ = c.Write([]byte(said)) // it may be cut off meanwhile
+		if answer, _ := io.ReadAll(c); len(answer) != 0 {
+			t.Errorf("%s: answered %q", what, answer)
+		}
+	}
+	c := dial("unix", own)
+	_, err := c.Write([]byte("\x00\xff rubbish\n"))
+	must(t, err)
+	if answer, _ := io.ReadAll(c); !strings.Contains(string(answer), `"error":"the daemon knows no request`) {
+		t.Errorf("rubbish: answered %q", answer)
+	}
+	for _, said := range []string{"", "rubbish", strings.Repeat("\xff", 280)} {
+		c := dial("unixpacket", udevSocketPath(o.Roots.Run))
+		if said != "" {
+			_, err := c.Write([]byte(said))
+			must(t, err)
+		}
+		_, _ = c.Read(make([]byte, 1)) // its end
+	}
+
+	release := d.queue.Hold("the test")
+	defer release()
+	waiting := func() int { d.mu.Lock(); defer d.mu.Unlock(); return len(d.tallies) + len(d.waitFors) }
+	for range 3 {
+		c := dial("unix", own)
+		_, err := c.Write([]byte(`{"do":"settle","wait_for":"/dev/x"}` + "\n"))
+		must(t, err)
+		for waiting() == 0 {
+			runtime.Gosched()
+		}
+		c.Close()
+		for waiting() != 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+func TestADaemonIsNotTakenForALoneColdplugThatWasKilled(t *testing.T) {
+	o, _, _ := small(t, "", "")
+	for _, pid := range []int{os.Getpid(), 1 << 30, os.Getppid()} { // our own number, nobody's, and somebody's
+		must(t, os.MkdirAll(filepath.Dir(passingName(o.Roots.Run, pid)), 0o755))
+		must(t, os.WriteFile(passingName(o.Roots.Run, pid), nil, 0o644))
+	}
+	run(t, o)
+	if Passing(o.Config, o.Roots) {
+		t.Error("it is")
+	}
+	if exists(passingName(o.Roots.Run, 1<<30)) || !exists(passingName(o.Roots.Run, os.Getppid())) {
+		t.Error("what is a dead process's goes, what is a live one's stays")
 	}
 }

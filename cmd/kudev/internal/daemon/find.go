@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -40,6 +43,19 @@ func Connect(ctx context.Context, cfg *modload.Config, run string) (*Conn, error
 // ends with it. It is there before the process takes the lock, and goes after it has left it.
 func passingName(run string, pid int) string {
 	return filepath.Join(run, "kudev", "passing."+strconv.Itoa(pid))
+}
+
+// sweepPassing removes such files of processes that were killed. One with this process's own number is another's, who had it before.
+func sweepPassing(run string) {
+	dir := filepath.Join(run, "kudev")
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		number, ok := strings.CutPrefix(e.Name(), "passing.")
+		pid, err := strconv.Atoi(number)
+		if ok && err == nil && (pid == os.Getpid() || unix.Kill(pid, 0) == unix.ESRCH) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // Passing tells whether the process that is the daemon now is there for a lone coldplug, and ends by itself, or has ended

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,7 +112,7 @@ func (d *Daemon) serveUdevClient(ctx context.Context, c *net.UnixConn) {
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	c.SetReadDeadline(time.Now().Add(60 * time.Second))
+	c.SetReadDeadline(d.idleUntil())
 	buf := make([]byte, 1024)
 	for {
 		n, err := c.Read(buf)
