@@ -62,7 +62,7 @@ func TestAFullDiskLeavesTheOldIndexes(t *testing.T) {
 // TestAKillLeavesWholeIndexes kills depmod at many moments: every file is then the old one or the new one, whole.
 func TestAKillLeavesWholeIndexes(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "depmod")
-	if out, err := exec.Command("go", "build", "-o", program, "../cmd/kudev").CombinedOutput(); err != nil {
+	if out, err := exec.Command("make", "-s", "-C", "..", "build", "PROGRAM="+program).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	debian := debianTree(t)
@@ -112,9 +112,7 @@ func BenchmarkDepmod(b *testing.B) {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	ours := filepath.Join(b.TempDir(), "depmod")
-	build := exec.Command("go", "build", "-o", ours, "../cmd/kudev")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := exec.Command("make", "-s", "-C", "..", "build", "PROGRAM="+ours).CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	libraries := "LD_LIBRARY_PATH=" + cache + "/libkmod2/lib/x86_64-linux-gnu:" + cache + "/libkmod2/usr/lib/x86_64-linux-gnu"

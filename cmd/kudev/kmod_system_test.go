@@ -87,7 +87,7 @@ func newKmodWorld(t *testing.T) *kmodWorld {
 	}
 	w.release = unix.ByteSliceToString(u.Release[:])
 
-	w.run(t, "go", "build", "-o", dir+"/ours/kudev", ".")
+	w.run(t, "make", "-s", "-C", "../..", "build", "PROGRAM="+dir+"/ours/kudev")
 	for _, name := range []string{"modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod", "kmod"} {
 		w.link(t, "kudev", "ours/"+name)
 		w.link(t, "/bin/kmod", "theirs/"+name)

@@ -35,10 +35,8 @@ type machine struct {
 func buildKudev(t *testing.T) string {
 	t.Helper()
 	name := t.TempDir() + "/kudev"
-	build := exec.Command("go", "build", "-o", name, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	if out, err := exec.Command("make", "-s", "-C", "../..", "build", "PROGRAM="+name).CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
 	}
 	return name
 }

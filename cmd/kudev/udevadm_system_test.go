@@ -81,7 +81,7 @@ func newUdevadmWorld(t *testing.T) *udevadmWorld {
 	}
 	w.disk = disks[0].Name()
 	w.env = append(w.env, "DISK="+w.disk)
-	w.run(t, "go", "build", "-o", w.dir+"/kudev", ".")
+	w.run(t, "make", "-s", "-C", "../..", "build", "PROGRAM="+w.dir+"/kudev")
 
 	rules := w.dir + "/rules"
 	text := `KERNEL=="null", SYMLINK+="nothing by-test/null", TAG+="a", TAG+="b", ENV{KEY}="a value", ENV{QUOTE}="it's"

@@ -148,7 +148,20 @@ func (g *Guest) archive(ctx context.Context, root *Tree) (string, error) {
 	return file.Name(), file.Close()
 }
 
-// Build builds one of the project's programs, static and stripped, for the guest.
+// BuildKudev builds the program as it is installed: with make, which alone knows the flags.
+func BuildKudev(ctx context.Context, to string) error {
+	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("build kudev: find the project: %w", err)
+	}
+	build := exec.CommandContext(ctx, "make", "-s", "-C", filepath.Dir(strings.TrimSpace(string(mod))), "build", "PROGRAM="+to)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build kudev: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// Build builds another of the project's programs, static and stripped, for the guest.
 func Build(ctx context.Context, to, pkg string) error {
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

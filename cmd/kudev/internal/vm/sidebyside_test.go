@@ -99,7 +99,7 @@ func BenchmarkLoadingSideBySide(b *testing.B) {
 		{name: "kudev at a width of one", conf: "load_workers = 1\n", args: []string{"kudev", "load", "/etc/set"}},
 	}
 	program := b.TempDir() + "/kudev"
-	if err := vm.Build(b.Context(), program, "github.com/kudev/kudev/cmd/kudev"); err != nil {
+	if err := vm.BuildKudev(b.Context(), program); err != nil {
 		b.Fatal(err)
 	}
 	calls := b.TempDir() + "/levels"

@@ -56,7 +56,7 @@ func run(ctx context.Context, s *story) error {
 	}
 	defer os.RemoveAll(scratch)
 	kudev := filepath.Join(scratch, "kudev")
-	if err := vm.Build(ctx, kudev, "github.com/kudev/kudev/cmd/kudev"); err != nil {
+	if err := vm.BuildKudev(ctx, kudev); err != nil {
 		return err
 	}
 	root := vm.NewTree()

@@ -60,7 +60,7 @@ func Debian(t testing.TB) *vm.Debian {
 func Kudev(t testing.TB, root *vm.Tree) {
 	t.Helper()
 	to := t.TempDir() + "/kudev"
-	if err := vm.Build(t.Context(), to, "github.com/kudev/kudev/cmd/kudev"); err != nil {
+	if err := vm.BuildKudev(t.Context(), to); err != nil {
 		t.Fatal(err)
 	}
 	root.Copy("/bin/kudev", to, 0o755)
