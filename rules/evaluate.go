@@ -112,6 +112,7 @@ func newState(p *Program) *state {
 	s := &state{p: p, slots: make([]int32, len(p.slots)), kind: eventKind{kernels: make([]uint64, p.kernels.words)}}
 	s.call.Get = func(key string) (string, bool) { return s.get(key, -1) }
 	s.call.Set = func(key, value string) { s.set(key, -1, value) }
+	s.call.Unset = func(key string) { s.drop(key, -1) }
 	return s
 }
 
@@ -163,7 +164,7 @@ func (s *state) end() {
 	*s = state{
 		p: s.p, slots: s.slots, kind: eventKind{kernels: s.kind.kernels}, key: s.key[:0], buf: s.buf[:0],
 		props: s.props[:0], links: s.links[:0], tags: s.tags[:0], run: s.run[:0],
-		call: builtin.Call{Get: s.call.Get, Set: s.call.Set},
+		call: builtin.Call{Get: s.call.Get, Set: s.call.Set, Unset: s.call.Unset},
 	}
 	if cap(s.buf) > 4*lineSize {
 		s.buf = nil

@@ -24,9 +24,10 @@ type Call struct {
 	Args   []string // what stands behind the builtin's name
 	Log    *slog.Logger
 
-	// Get returns a property of the event as the rules have it now; Set adds one.
-	Get func(key string) (string, bool)
-	Set func(key, value string)
+	// Get returns a property of the event as the rules have it now; Set adds one, Unset takes it away (nil: nothing does).
+	Get   func(key string) (string, bool)
+	Set   func(key, value string)
+	Unset func(key string)
 	// All ranges over the properties of the event as the rules have them now, in any order. Only keyboard, which stands
 	// in RUN, needs it.
 	All iter.Seq2[string, string]

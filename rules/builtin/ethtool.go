@@ -2,7 +2,10 @@ package builtin
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -14,11 +17,12 @@ import (
 
 // EthtoolSetting is one group of a .link file's settings that go to the driver together: read, changed, written back.
 type EthtoolSetting struct {
-	Kind   EthtoolKind
-	Fields map[int]uint32  // of the request's structure, by the number of the 32-bit word; for channels, rings, pause, coalescing
-	Wake   uint32          // for WakeOnLan
-	Secret []byte          // its password
-	On     map[string]bool // for features, by the kernel's names for them
+	Kind      EthtoolKind
+	Fields    map[int]uint32  // of the request's structure, by the number of the 32-bit word, or of the byte for link modes
+	Advertise []uint32        // link modes, by the kernel's bits; nil: as they are
+	Wake      *uint32         // for WakeOnLan; nil: as it is
+	Secret    []byte          // its password
+	On        map[string]bool // for features, by the kernel's names for them
 }
 
 // EthtoolKind is what a setting is about.
@@ -31,10 +35,11 @@ const (
 	EthtoolCoalesce
 	EthtoolWake
 	EthtoolFeatures
+	EthtoolLinkModes
 )
 
 func (k EthtoolKind) String() string {
-	return [...]string{"channels", "ring buffers", "flow control", "coalescing", "wake on lan", "features"}[k]
+	return [...]string{"channels", "ring buffers", "flow control", "coalescing", "wake on lan", "features", "link modes"}[k]
 }
 
 func (s EthtoolSetting) String() string {
@@ -45,8 +50,11 @@ func (s EthtoolSetting) String() string {
 	for n, on := range s.On {
 		parts = append(parts, fmt.Sprintf("%s=%v", n, on))
 	}
-	if s.Kind == EthtoolWake {
-		parts = append(parts, fmt.Sprintf("%#x", s.Wake))
+	if s.Wake != nil {
+		parts = append(parts, fmt.Sprintf("%#x", *s.Wake))
+	}
+	if s.Advertise != nil {
+		parts = append(parts, fmt.Sprintf("advertise=%#x", s.Advertise))
 	}
 	slices.Sort(parts)
 	return s.Kind.String() + " " + strings.Join(parts, " ")
@@ -70,6 +78,8 @@ const (
 	ethtoolSFEATURES  = 0x3b
 	ethtoolGCHANNELS  = 0x3c
 	ethtoolSCHANNELS  = 0x3d
+	ethtoolGLINK      = 0x4c // ETHTOOL_GLINKSETTINGS
+	ethtoolSLINK      = 0x4d
 	featureStrings    = 4 // ETH_SS_FEATURES
 	stringLength      = 32
 )
@@ -86,7 +96,7 @@ var ethtoolWords = map[EthtoolKind][3]uint32{
 type ethtoolField struct {
 	kind EthtoolKind
 	word int
-	unit byte // 'n' a number, 'b' a switch, 's' a time in microseconds
+	unit byte // 'n' a number, 'b' a switch, 's' a time in microseconds, 'S' in seconds
 }
 
 var ethtoolFields = map[string]ethtoolField{
@@ -105,7 +115,7 @@ var ethtoolFields = map[string]ethtoolField{
 	"TxCoalesceLowSec": {EthtoolCoalesce, 15, 's'}, "TxMaxCoalescedLowFrames": {EthtoolCoalesce, 16, 'n'},
 	"CoalescePacketRateHigh": {EthtoolCoalesce, 17, 'n'}, "RxCoalesceHighSec": {EthtoolCoalesce, 18, 's'},
 	"RxMaxCoalescedHighFrames": {EthtoolCoalesce, 19, 'n'}, "TxCoalesceHighSec": {EthtoolCoalesce, 20, 's'},
-	"TxMaxCoalescedHighFrames": {EthtoolCoalesce, 21, 'n'}, "CoalescePacketRateSampleIntervalSec": {EthtoolCoalesce, 22, 's'},
+	"TxMaxCoalescedHighFrames": {EthtoolCoalesce, 21, 'n'}, "CoalescePacketRateSampleIntervalSec": {EthtoolCoalesce, 22, 'S'},
 }
 
 // ethtoolFeatures are the kernel's names for what [Link] switches. Kernel: net/ethtool/common.c.
@@ -117,11 +127,48 @@ var ethtoolFeatures = map[string]string{
 	"TransmitVLANSTAGHardwareAcceleration": "tx-vlan-stag-hw-insert", "NTupleFilter": "rx-ntuple-filter",
 }
 
+// The bytes of struct ethtool_link_settings that [Link] sets, and where the masks begin: those of what is supported,
+// advertised, and advertised by the other side.
+const (
+	linkSpeed, linkDuplex, linkPort, linkAuto, linkMDI, linkMaskWords, linkMasks = 4, 8, 9, 11, 14, 15, 48
+
+	maxMaskWords = 127
+)
+
+// linkModeNames are the words of Advertise=, in the order of the kernel's bits.
+const linkModeNames = "10baset-half 10baset-full 100baset-half 100baset-full 1000baset-half 1000baset-full autonegotiation tp aui mii fibre bnc " +
+	"10000baset-full pause asym-pause 2500basex-full backplane 1000basekx-full 10000basekx4-full 10000basekr-full 10000baser-fec " +
+	"20000basemld2-full 20000basekr2-full 40000basekr4-full 40000basecr4-full 40000basesr4-full 40000baselr4-full 56000basekr4-full " +
+	"56000basecr4-full 56000basesr4-full 56000baselr4-full 25000basecr-full 25000basekr-full 25000basesr-full 50000basecr2-full " +
+	"50000basekr2-full 100000basekr4-full 100000basesr4-full 100000basecr4-full 100000baselr4-er4-full 50000basesr2-full 1000basex-full " +
+	"10000basecr-full 10000basesr-full 10000baselr-full 10000baselrm-full 10000baseer-full 2500baset-full 5000baset-full fec-none fec-rs " +
+	"fec-baser 50000basekr-full 50000basesr-full 50000basecr-full 50000baselr-er-fr-full 50000basedr-full 100000basekr2-full " +
+	"100000basesr2-full 100000basecr2-full 100000baselr2-er2-fr2-full 100000basedr2-full 200000basekr4-full 200000basesr4-full " +
+	"200000baselr4-er4-fr4-full 200000basedr4-full 200000basecr4-full 100baset1-full 1000baset1-full 400000basekr8-full " +
+	"400000basesr8-full 400000baselr8-er8-fr8-full 400000basedr8-full 400000basecr8-full fec-llrs 100000basekr-full 100000basesr-full " +
+	"100000baselr-er-fr-full 100000basecr-full 100000basedr-full 200000basekr2-full 200000basesr2-full 200000baselr2-er2-fr2-full " +
+	"200000basedr2-full 200000basecr2-full 400000basekr4-full 400000basesr4-full 400000baselr4-er4-fr4-full 400000basedr4-full " +
+	"400000basecr4-full 100basefx-half 100basefx-full"
+
+// linkWords are the words of Duplex=, Port= and MDI=, in the order of the kernel's numbers.
+var linkWords = []struct {
+	key   string
+	byte  int
+	words string
+}{{"Duplex", linkDuplex, "half full"}, {"Port", linkPort, "tp aui mii fibre bnc"}, {"MDI", linkMDI, "- mdi mdi-x auto"}}
+
+// mdiNames are other words for the same.
+var mdiNames = map[string]string{"straight": "mdi", "mdix": "mdi-x", "crossover": "mdi-x"}
+
 // wakeOptions are the words of WakeOnLan=.
 var wakeOptions = map[string]uint32{"phy": 1, "unicast": 2, "multicast": 4, "broadcast": 8, "arp": 16, "magic": 32, "secureon": 64, "off": 0}
 
 // ethtoolSettings makes the settings out of a file's [Link]. Values that make no sense are told and left out.
 func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
+	bad := func(key, why string) { problems = append(problems, f.problem(key, why)) }
+	if s, ok := f.linkModes(bad); ok {
+		all = append(all, s)
+	}
 	byKind := map[EthtoolKind]map[int]uint32{}
 	for key, field := range ethtoolFields {
 		text := f.value(key)
@@ -130,7 +177,7 @@ func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
 		}
 		v, err := parseEthtool(text, field)
 		if err != nil {
-			problems = append(problems, key+"="+text+": "+err.Error())
+			bad(key, err.Error())
 			continue
 		}
 		if byKind[field.kind] == nil {
@@ -140,29 +187,18 @@ func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
 	}
 	on := map[string]bool{}
 	for key, name := range ethtoolFeatures {
-		if text := f.value(key); text != "" {
-			on[name] = isTrue(text)
+		text := f.value(key)
+		if text == "" {
+			continue
+		}
+		if v, ok := parseBool(text); ok {
+			on[name] = v != 0
+		} else {
+			bad(key, errNotBool.Error())
 		}
 	}
-	if words := f.Link["WakeOnLan"]; len(words) > 0 {
-		s := EthtoolSetting{Kind: EthtoolWake}
-		ok := true
-		for _, w := range words {
-			bit, known := wakeOptions[w]
-			if !known {
-				problems = append(problems, "WakeOnLan="+w+" is unknown")
-				ok = false
-			}
-			s.Wake |= bit
-		}
-		if text := f.value("WakeOnLanPassword"); text != "" {
-			if secret, err := parseMAC(text); err == nil && len(secret) == 6 {
-				s.Secret, s.Wake = secret, s.Wake|64
-			}
-		}
-		if ok {
-			all = append(all, s)
-		}
+	if s, ok := f.wakeOnLAN(bad); ok {
+		all = append(all, s)
 	}
 	if len(on) > 0 {
 		all = append(all, EthtoolSetting{Kind: EthtoolFeatures, On: on})
@@ -176,44 +212,158 @@ func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
 	return all, problems
 }
 
+// linkModes makes the setting of what the interface advertises, or does without asking the other side.
+func (f *LinkFile) linkModes(bad func(key, why string)) (EthtoolSetting, bool) {
+	s := EthtoolSetting{Kind: EthtoolLinkModes, Fields: map[int]uint32{}}
+	names := strings.Fields(linkModeNames)
+	for _, w := range f.Link["Advertise"] {
+		bit := slices.Index(names, w)
+		if bit < 0 {
+			bad("Advertise", w+" is unknown")
+			continue
+		}
+		if s.Advertise == nil {
+			s.Advertise = make([]uint32, (len(names)+31)/32)
+		}
+		s.Advertise[bit/32] |= 1 << (bit % 32)
+	}
+	if text := f.value("AutoNegotiation"); text != "" {
+		if v, ok := parseBool(text); ok {
+			s.Fields[linkAuto] = v
+		} else {
+			bad("AutoNegotiation", errNotBool.Error())
+		}
+	}
+	if text := f.value("BitsPerSecond"); text != "" {
+		if v, err := parseSize(text, false); err == nil && v > 0 && v < 1e6*(1<<32-1) {
+			s.Fields[linkSpeed] = uint32((v + 999999) / 1000000)
+		} else {
+			bad("BitsPerSecond", "out of range")
+		}
+	}
+	for _, l := range linkWords {
+		text := f.value(l.key)
+		if other, ok := mdiNames[text]; ok && l.byte == linkMDI {
+			text = other
+		}
+		if text == "" {
+			continue
+		}
+		if n := slices.Index(strings.Fields(l.words), text); n >= 0 && text != "-" {
+			s.Fields[l.byte] = uint32(n)
+		} else {
+			bad(l.key, "none of "+strings.TrimPrefix(l.words, "- "))
+		}
+	}
+	// What is fixed and what is negotiated exclude each other.
+	fixed := false
+	for _, at := range [...]int{linkSpeed, linkDuplex, linkPort} {
+		if _, ok := s.Fields[at]; ok && (s.Fields[linkAuto] == 1 || s.Advertise != nil) {
+			delete(s.Fields, at)
+		} else {
+			fixed = fixed || ok
+		}
+	}
+	if fixed {
+		s.Fields[linkAuto] = 0
+	}
+	if s.Advertise != nil {
+		s.Fields[linkAuto] = 1
+	}
+	return s, len(s.Fields) > 0
+}
+
+// wakeOnLAN makes the setting of WakeOnLan= and its password, which may stand in a file.
+func (f *LinkFile) wakeOnLAN(bad func(key, why string)) (EthtoolSetting, bool) {
+	s := EthtoolSetting{Kind: EthtoolWake}
+	for _, w := range f.Link["WakeOnLan"] {
+		bit, known := wakeOptions[w]
+		if !known {
+			bad("WakeOnLan", w+" is unknown")
+			continue
+		}
+		if s.Wake == nil {
+			s.Wake = new(uint32)
+		}
+		*s.Wake |= bit
+	}
+	text := f.value("WakeOnLanPassword")
+	if strings.HasPrefix(text, "/") {
+		st, err := os.Stat(text)
+		if err == nil && (!st.Mode().IsRegular() || st.Size() > 4096) {
+			err = errors.New("no small regular file")
+		}
+		var b []byte
+		if err == nil {
+			b, err = os.ReadFile(text)
+		}
+		if err != nil {
+			bad("WakeOnLanPassword", err.Error())
+			return s, s.Wake != nil
+		}
+		text = strings.TrimSpace(string(b))
+	}
+	if text != "" {
+		secret, err := parseMAC(text)
+		if err == nil && len(secret) == 6 {
+			s.Secret = secret
+		} else {
+			bad("WakeOnLanPassword", "not six bytes with ':' between them")
+		}
+	}
+	return s, s.Wake != nil || s.Secret != nil
+}
+
+// micro is what a time's suffixes stand for, in microseconds; longer ones first.
+var micro = []struct {
+	suffix string
+	factor float64
+}{{"usec", 1}, {"us", 1}, {"µs", 1}, {"msec", 1e3}, {"ms", 1e3}, {"seconds", 1e6}, {"second", 1e6}, {"sec", 1e6}, {"s", 1e6},
+	{"minutes", 6e7}, {"minute", 6e7}, {"min", 6e7}, {"m", 6e7}}
+
 func parseEthtool(text string, field ethtoolField) (uint32, error) {
 	switch {
 	case field.unit == 'b':
-		if isTrue(text) {
-			return 1, nil
+		v, ok := parseBool(text)
+		if !ok {
+			return 0, errNotBool
 		}
-		return 0, nil
-	case field.unit == 's':
+		return v, nil
+	case field.unit == 's' || field.unit == 'S':
 		unit := 1e6
-		for _, u := range []struct {
-			suffix string
-			micro  float64
-		}{{"usec", 1}, {"us", 1}, {"µs", 1}, {"msec", 1e3}, {"ms", 1e3}, {"sec", 1e6}, {"s", 1e6}, {"min", 6e7}} {
+		for _, u := range micro {
 			if rest, ok := strings.CutSuffix(text, u.suffix); ok {
-				text, unit = strings.TrimSpace(rest), u.micro
+				text, unit = strings.TrimSpace(rest), u.factor
 				break
 			}
 		}
 		v, err := strconv.ParseFloat(text, 64)
-		if err != nil || v < 0 || v*unit > 1<<32-1 {
+		interval := field.unit == 'S' || field.kind == EthtoolCoalesce && field.word == 9 // none is none at all
+		if err != nil || !(v >= 0 && v*unit <= 1<<32-1) || interval && v*unit < 1 {
 			return 0, strconv.ErrRange
+		}
+		if field.unit == 'S' {
+			return uint32(math.Ceil(v * unit / 1e6)), nil
 		}
 		return uint32(v * unit), nil
 	case text == "max" && (field.kind == EthtoolChannels || field.kind == EthtoolRing):
 		return 1<<32 - 1, nil // as much as the driver has
 	}
 	v, err := strconv.ParseUint(text, 10, 32)
+	if err == nil && v == 0 && field.kind != EthtoolCoalesce {
+		err = strconv.ErrRange
+	}
 	return uint32(v), err
 }
 
 func (t *Table) applyEthtool(call *Call, f *LinkFile) {
 	settings, problems := f.ethtoolSettings()
 	for _, p := range problems {
-		call.log("a setting of a .link file does not count", "file", f.Path, "problem", p)
+		call.warn("a setting of a .link file does not count", "problem", p)
 	}
 	for _, s := range settings {
 		if err := t.opts.Network.Ethtool(call.Device.Sysname(), s); err != nil {
-			call.log("cannot apply a .link file", "file", f.Path, "setting", s.String(), "err", err)
+			call.warn("cannot apply a .link file", "file", f.Path, "setting", s.String(), "err", err)
 		}
 	}
 }
@@ -305,18 +455,27 @@ func (kernelNetwork) Ethtool(name string, s EthtoolSetting) error {
 			return ethtoolError("wake on lan", err)
 		}
 		supported, now := binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[8:])
-		if now == s.Wake && s.Secret == nil {
+		want := now
+		if s.Wake != nil {
+			want = *s.Wake & supported
+		} else if s.Secret != nil {
+			want |= wakeOptions["secureon"] & supported
+		}
+		secret := s.Secret
+		if want&wakeOptions["secureon"] == 0 {
+			secret = nil
+		}
+		if now == want && (secret == nil || string(b[12:18]) == string(secret)) {
 			return nil
 		}
-		if s.Wake&^supported != 0 {
-			return unix.EOPNOTSUPP
-		}
 		binary.NativeEndian.PutUint32(b, ethtoolSWOL)
-		binary.NativeEndian.PutUint32(b[8:], s.Wake)
-		copy(b[12:18], s.Secret)
+		binary.NativeEndian.PutUint32(b[8:], want)
+		copy(b[12:18], secret)
 		return ethtoolError("wake on lan", e.request(b))
 	case EthtoolFeatures:
 		return e.features(s.On)
+	case EthtoolLinkModes:
+		return ethtoolError(s.Kind.String(), e.linkModes(s))
 	}
 	spec := ethtoolWords[s.Kind]
 	b := newRequest(spec[0], int(spec[2])*4)
@@ -336,6 +495,51 @@ func (kernelNetwork) Ethtool(name string, s EthtoolSetting) error {
 	}
 	binary.NativeEndian.PutUint32(b, spec[1])
 	return ethtoolError(s.Kind.String(), e.request(b))
+}
+
+// linkModes reads the link's settings, whose masks are as long as the kernel says when asked with none, and writes them
+// back when something is to be another.
+func (e *ethtoolSocket) linkModes(s EthtoolSetting) error {
+	b := newRequest(ethtoolGLINK, linkMasks+3*4*maxMaskWords)
+	if err := e.request(b); err != nil {
+		return err
+	}
+	n := -int(int8(b[linkMaskWords]))
+	if n <= 0 {
+		return unix.EOPNOTSUPP
+	}
+	binary.NativeEndian.PutUint32(b, ethtoolGLINK)
+	b[linkMaskWords] = byte(n)
+	if err := e.request(b); err != nil {
+		return err
+	}
+	changed := false
+	for at, v := range s.Fields {
+		switch {
+		case at == linkSpeed:
+			changed = changed || binary.NativeEndian.Uint32(b[at:]) != v
+			binary.NativeEndian.PutUint32(b[at:], v)
+		case at == linkMDI && b[at] == 0: // the device has no choice
+		default:
+			changed = changed || b[at] != byte(v)
+			b[at] = byte(v)
+		}
+	}
+	if s.Advertise != nil {
+		for i := range n {
+			word, at := uint32(0), linkMasks+4*(n+i)
+			if i < len(s.Advertise) {
+				word = s.Advertise[i]
+			}
+			changed = changed || binary.NativeEndian.Uint32(b[at:]) != word
+			binary.NativeEndian.PutUint32(b[at:], word)
+		}
+	}
+	if !changed {
+		return nil
+	}
+	binary.NativeEndian.PutUint32(b, ethtoolSLINK)
+	return e.request(b)
 }
 
 // features switches features by their names; one that ends in '-' stands for all that begin so.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kudev/kudev/rules/builtin/hwdb"
 )
 
@@ -24,10 +26,14 @@ type LinkFile struct {
 	// a single one. Values are as written.
 	Match map[string][]string
 	Link  map[string][]string
-	// SRIOV is one map for each [SR-IOV] section.
-	SRIOV []map[string]string
+	// Functions are the virtual functions of a network card that [SR-IOV] sections set up.
+	Functions []VirtualFunction
+	// Drops are the drop-ins.
+	Drops []string
 	// Problems are the lines that do not count.
 	Problems []LinkProblem
+
+	assigned map[string]LinkProblem // where a key of [Link] got its value
 }
 
 // LinkProblem is a line that does not count.
@@ -39,12 +45,20 @@ type LinkProblem struct {
 
 func (p LinkProblem) String() string { return fmt.Sprintf("%s:%d: %s", p.Path, p.Line, p.Message) }
 
+// problem says of a value of [Link] why it does not count, and where it stands.
+func (f *LinkFile) problem(key, why string) string {
+	p := f.assigned[key]
+	p.Message = key + "=" + strings.Join(f.Link[key], " ") + ": " + why
+	return p.String()
+}
+
 // matchKeys and linkKeys are what the sections may hold; lists collect all their assignments, and an empty one
 // forgets those before it.
 var matchKeys = []string{"MACAddress", "PermanentMACAddress", "OriginalName", "Path", "Driver", "Type", "Kind", "Property",
 	"Host", "Virtualization", "KernelCommandLine", "KernelVersion", "Credential", "Architecture", "Firmware"}
 
-var linkLists = []string{"NamePolicy", "AlternativeNamesPolicy", "AlternativeName", "Advertise", "WakeOnLan"}
+var linkLists = []string{"NamePolicy", "AlternativeNamesPolicy", "AlternativeName", "Advertise", "WakeOnLan",
+	"Property", "ImportProperty", "UnsetProperty"}
 
 var linkKeys = []string{"Description", "MACAddressPolicy", "MACAddress", "NamePolicy", "Name", "AlternativeName", "AlternativeNamesPolicy",
 	"Alias", "TransmitQueues", "ReceiveQueues", "TransmitQueueLength", "MTUBytes", "BitsPerSecond", "Duplex", "AutoNegotiation", "WakeOnLan",
@@ -58,12 +72,12 @@ var linkKeys = []string{"Description", "MACAddressPolicy", "MACAddress", "NamePo
 	"StatisticsBlockCoalesceSec", "UseAdaptiveRxCoalesce", "UseAdaptiveTxCoalesce", "CoalescePacketRateLow", "RxCoalesceLowSec",
 	"RxMaxCoalescedLowFrames", "TxCoalesceLowSec", "TxMaxCoalescedLowFrames", "CoalescePacketRateHigh", "RxCoalesceHighSec",
 	"RxMaxCoalescedHighFrames", "TxCoalesceHighSec", "TxMaxCoalescedHighFrames", "CoalescePacketRateSampleIntervalSec", "MDI",
-	"SR-IOVVirtualFunctions"}
+	"SR-IOVVirtualFunctions", "Property", "ImportProperty", "UnsetProperty"}
 
 // ParseLinkFile reads one file's text into f: the file itself, then its drop-ins in order.
 func (f *LinkFile) Parse(path string, text []byte) {
 	if f.Match == nil {
-		f.Match, f.Link = map[string][]string{}, map[string][]string{}
+		f.Match, f.Link, f.assigned = map[string][]string{}, map[string][]string{}, map[string]LinkProblem{}
 	}
 	problem := func(line int, format string, args ...any) {
 		f.Problems = append(f.Problems, LinkProblem{path, line, fmt.Sprintf(format, args...)})
@@ -96,7 +110,7 @@ func (f *LinkFile) Parse(path string, text []byte) {
 				problem(n, "a section's name without its end: %s", line)
 				section = ""
 			case section == "SR-IOV":
-				f.SRIOV = append(f.SRIOV, map[string]string{})
+				f.Functions = append(f.Functions, VirtualFunction{Number: -1, VLANProtocol: unix.ETH_P_8021Q, at: LinkProblem{Path: path, Line: n}})
 			case section != "Match" && section != "Link" && !strings.HasPrefix(section, "X-"):
 				problem(n, "unknown section [%s]", section)
 			}
@@ -112,9 +126,12 @@ func (f *LinkFile) Parse(path string, text []byte) {
 		case "Match":
 			f.match(n, key, value, problem)
 		case "Link":
+			f.assigned[key] = LinkProblem{Path: path, Line: n}
 			switch {
 			case !slices.Contains(linkKeys, key):
 				problem(n, "unknown key %s in [Link]", key)
+			case key == "UDPSegmentationOffload":
+				problem(n, "%s is no longer anything that a kernel has", key)
 			case value == "":
 				delete(f.Link, key)
 			case slices.Contains(linkLists, key):
@@ -123,7 +140,9 @@ func (f *LinkFile) Parse(path string, text []byte) {
 				f.Link[key] = []string{value}
 			}
 		case "SR-IOV":
-			f.SRIOV[len(f.SRIOV)-1][key] = value
+			if err := f.Functions[len(f.Functions)-1].assign(key, value); err != nil {
+				problem(n, "%s=%s in [SR-IOV]: %v", key, value, err)
+			}
 		case "":
 			problem(n, "an assignment outside of a section")
 		}
@@ -396,6 +415,7 @@ type LinkFiles struct {
 	loaded bool
 	stamp  map[string]string
 	files  []*LinkFile
+	untold []LinkProblem
 }
 
 // NewLinkFiles returns the files of the directories, of which the first counts most; see [LinkDirs].
@@ -411,7 +431,7 @@ func (l *LinkFiles) Files() []*LinkFile {
 	if l.loaded && mapsEqual(stamp, l.stamp) {
 		return l.files
 	}
-	l.loaded, l.stamp, l.files = true, stamp, nil
+	l.loaded, l.stamp, l.files, l.untold = true, stamp, nil, nil
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil || len(text) == 0 {
@@ -422,18 +442,28 @@ func (l *LinkFiles) Files() []*LinkFile {
 		for _, drop := range l.dropIns(filepath.Base(path)) {
 			if text, err := os.ReadFile(drop); err == nil {
 				f.Parse(drop, text)
+				f.Drops = append(f.Drops, drop)
 			}
 		}
+		f.checkFunctions()
 		if f.empty() {
-			f.Problems = append(f.Problems, LinkProblem{path, 0, "[Match] is empty: the file does not count; OriginalName=* matches every interface"})
+			f.Problems = append(f.Problems, LinkProblem{path, 1, "[Match] is empty: the file does not count; OriginalName=* matches every interface"})
 			l.files = append(l.files, f)
-			continue
-		}
-		if f.holds(&l.machine) {
+		} else if f.holds(&l.machine) {
 			l.files = append(l.files, f)
 		}
+		l.untold = append(l.untold, f.Problems...)
 	}
 	return l.files
+}
+
+// News returns the problems of what was read since it was last asked.
+func (l *LinkFiles) News() []LinkProblem {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	news := l.untold
+	l.untold = nil
+	return news
 }
 
 // Reload forgets what was read.

@@ -35,12 +35,13 @@ type LinkChange struct {
 	Alias                                                          string
 	TxQueues, RxQueues, TxQueueLength, MTU, GSOMaxSize, GSOMaxSegs *uint32
 	AltNames                                                       []string // to add
+	Function                                                       *VirtualFunction
 }
 
 // IsZero says whether nothing is to be changed.
 func (c LinkChange) IsZero() bool {
 	return len(c.Address) == 0 && c.Alias == "" && len(c.AltNames) == 0 && c.TxQueues == nil && c.RxQueues == nil &&
-		c.TxQueueLength == nil && c.MTU == nil && c.GSOMaxSize == nil && c.GSOMaxSegs == nil
+		c.TxQueueLength == nil && c.MTU == nil && c.GSOMaxSize == nil && c.GSOMaxSegs == nil && c.Function == nil
 }
 
 // Network is the seam between net_setup_link and the kernel. An error that satisfies errors.Is(err, unix.ENODEV) means
@@ -106,6 +107,9 @@ func (t *Table) netSetupLink(ctx context.Context, call *Call) error {
 			break
 		}
 	}
+	for _, p := range t.opts.Links.News() {
+		call.warn("a line of a .link file does not count", "problem", p.String())
+	}
 	if file == nil {
 		return nil
 	}
@@ -119,21 +123,48 @@ func (t *Table) netSetupLink(ctx context.Context, call *Call) error {
 		t.applyEthtool(call, file)
 		change, problems := t.change(call, file, &state)
 		for _, p := range problems {
-			call.log("a setting of a .link file does not count", "file", file.Path, "problem", p)
+			call.warn("a setting of a .link file does not count", "problem", p)
 		}
 		if !change.IsZero() {
 			if err := t.opts.Network.Change(dev.Ifindex(), change); errors.Is(err, unix.ENODEV) {
 				return nil
 			} else if err != nil {
-				call.log("cannot apply a .link file", "file", file.Path, "err", err)
+				call.warn("cannot apply a .link file", "file", file.Path, "err", err)
 			}
 		}
 		t.virtualFunctions(call, file)
 		name = t.newName(call, file, action)
 	}
-	call.Set("ID_NET_LINK_FILE", file.Path)
+	t.linkProperties(call, file)
 	call.Set("ID_NET_NAME", name)
 	return ctx.Err()
+}
+
+// linkProperties sets the properties that the file has for the interface.
+func (t *Table) linkProperties(call *Call, f *LinkFile) {
+	if keys := f.Link["ImportProperty"]; len(keys) > 0 {
+		if rec, err := call.Device.Record(); err == nil && rec != nil {
+			for _, key := range keys {
+				if value, ok := rec.Get(key); ok {
+					call.Set(key, value)
+				}
+			}
+		}
+	}
+	for _, p := range f.Link["Property"] {
+		if key, value, ok := strings.Cut(p, "="); ok {
+			call.Set(key, value)
+		}
+	}
+	if call.Unset != nil {
+		for _, key := range f.Link["UnsetProperty"] {
+			call.Unset(key)
+		}
+	}
+	call.Set("ID_NET_LINK_FILE", f.Path)
+	if len(f.Drops) > 0 && t.opts.Udev >= 257 {
+		call.Set("ID_NET_LINK_FILE_DROPINS", strings.Join(f.Drops, ":"))
+	}
 }
 
 // matches says whether every key of [Match] fits.
@@ -301,7 +332,7 @@ func (t *Table) change(call *Call, f *LinkFile, state *LinkState) (c LinkChange,
 		}
 		v, err := parseSize(text, bytes)
 		if err != nil || v < lo || v > hi {
-			problems = append(problems, key+"="+text+" is out of range")
+			problems = append(problems, f.problem(key, "out of range"))
 			return nil
 		}
 		n := uint32(v)
@@ -494,19 +525,4 @@ func parseSize(s string, bytes bool) (uint64, error) {
 		return lo, nil
 	}
 	return 0, strconv.ErrRange
-}
-
-// virtualFunctions sets how many virtual functions the device has.
-func (t *Table) virtualFunctions(call *Call, f *LinkFile) {
-	v := f.value("SR-IOVVirtualFunctions")
-	if v == "" || t.opts.DryRun {
-		return
-	}
-	parent := call.Device.Parent()
-	if n, err := strconv.ParseUint(v, 10, 31); err != nil || parent == nil || attr(parent, "sriov_numvfs") == fmt.Sprint(n) {
-		return
-	}
-	if err := parent.SetAttr("sriov_numvfs", v); err != nil {
-		call.log("cannot set the number of virtual functions", "file", f.Path, "err", err)
-	}
 }

@@ -3,6 +3,7 @@ package builtin
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -232,6 +233,154 @@ func TestLinkFileSettings(t *testing.T) {
 	}
 }
 
+func TestLinkModes(t *testing.T) {
+	for text, want := range map[string]string{
+		"BitsPerSecond=2500M\nDuplex=full\nPort=bnc":              "link modes [11]=0 [4]=2500 [8]=1 [9]=4",
+		"BitsPerSecond=1G\nAutoNegotiation=yes\nMDI=straight":     "link modes [11]=1 [14]=1",
+		"Advertise=1000baset-full autonegotiation\nDuplex=half":   "link modes [11]=1 advertise=[0x60 0x0 0x0]",
+		"Advertise=100basefx-full\nAutoNegotiation=no\nMDI=auto":  "link modes [11]=1 [14]=3 advertise=[0x0 0x0 0x8000000]",
+		"Advertise=nothing\nAutoNegotiation=perhaps\nPort=serial": "",
+	} {
+		n := &fakeNetwork{state: LinkState{Type: 1}}
+		setUp(t, n, "", map[string]string{"10-x.link": "[Match]\nOriginalName=*\n[Link]\n" + text + "\n"})
+		if got := strings.Join(n.ethtool, "\n"); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestWakeOnLAN(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("01:02:03:04:05:06\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"WakeOnLan=off":                            "wake on lan 0x0 []",
+		"WakeOnLan=phy sesame magic":               "wake on lan 0x21 []",
+		"WakeOnLan=phy\nWakeOnLan=\nWakeOnLan=arp": "wake on lan 0x10 []",
+		"WakeOnLanPassword=" + password:            "wake on lan [1 2 3 4 5 6]",
+		"WakeOnLanPassword=secret":                 "",
+	} {
+		f := &LinkFile{}
+		f.Parse("10-x.link", []byte("[Match]\nOriginalName=*\n[Link]\n"+text+"\n"))
+		all, _ := f.ethtoolSettings()
+		got := ""
+		if len(all) > 0 {
+			got = fmt.Sprintf("%s %v", all[0], all[0].Secret)
+		}
+		if strings.Join(strings.Fields(got), " ") != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// What does not count is said once, with file and line.
+func TestLinkFileProblems(t *testing.T) {
+	dir := t.TempDir()
+	text := "[Match]\nOriginalName=*\nShoeSize=42\n[Link]\nSpeed=1G\nMTUBytes=big\nDuplex=both\nRxCoalesceSec=soon\nLargeReceiveOffload=maybe\n" +
+		"[SR-IOV]\nVirtualFunction=1\nVLANId=5000\n[SR-IOV]\nTrust=yes\n[SR-IOV]\nVirtualFunction=1\n[Wheels]\n"
+	if err := os.WriteFile(dir+"/10-x.link", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	roots := netTree(t)
+	dev, err := roots.Device(eth0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := New(Options{Links: NewLinkFiles([]string{dir}, Machine{}), Network: &fakeNetwork{state: LinkState{Type: 1}}})
+	for range 2 {
+		said.Reset()
+		call := &Call{Device: dev, Log: slog.New(slog.NewTextHandler(&said, nil)), Get: func(string) (string, bool) { return "", false }, Set: func(string, string) {}}
+		if err := table.Run(t.Context(), "net_setup_link", call); err != nil {
+			t.Fatal(err)
+		}
+	}
+	news := table.opts.Links.News()
+	if len(news) > 0 {
+		t.Errorf("said again: %v", news)
+	}
+	table.opts.Links.Reload()
+	table.opts.Links.Files()
+	var got []string
+	for _, p := range table.opts.Links.News() {
+		got = append(got, strings.TrimPrefix(p.String(), dir+"/"))
+	}
+	want := []string{"10-x.link:3: unknown key ShoeSize in [Match]", "10-x.link:5: unknown key Speed in [Link]",
+		"10-x.link:12: VLANId=5000 in [SR-IOV]: value out of range", "10-x.link:17: unknown section [Wheels]",
+		"10-x.link:10: [SR-IOV] does not count: line 15 is about the same function", "10-x.link:13: [SR-IOV] does not count: it has no VirtualFunction="}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, w := range []string{":6: MTUBytes=big: out of range", ":7: Duplex=both: none of half full", ":8: RxCoalesceSec=soon: value out of range",
+		":9: LargeReceiveOffload=maybe: neither yes nor no"} {
+		if !strings.Contains(said.String(), "10-x.link"+w) {
+			t.Errorf("%q is not in:\n%s", w, &said)
+		}
+	}
+}
+
+func TestVirtualFunctions(t *testing.T) {
+	const card = "/devices/pci0000:00/0000:00:02.0/0000:01:00.0/virtio0/net/eth0"
+	files := map[string]string{"10-x.link": "[Match]\nOriginalName=*\n[Link]\nName=pf\n[SR-IOV]\nVirtualFunction=0\nMACAddress=02:00:00:00:00:09\nVLANId=7\nQualityOfService=3\n" +
+		"VLANProtocol=802.1ad\nMACSpoofCheck=yes\nQueryReceiveSideScaling=no\nTrust=on\nLinkState=no\n[SR-IOV]\nVirtualFunction=2\nLinkState=auto\n"}
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	roots := netTree(t)
+	device := filepath.Join(roots.Sys, card, "device")
+	if err := os.MkdirAll(device, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"sriov_numvfs": "0\n", "sriov_totalvfs": "8\n"} {
+		if err := os.WriteFile(filepath.Join(device, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := &fakeNetwork{state: LinkState{Type: 1}}
+	table := New(Options{Network: n, Links: NewLinkFiles([]string{dir}, Machine{})})
+	if _, err := run(t, table, roots, card, "net_setup_link"); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(filepath.Join(device, "sriov_numvfs")); strings.TrimSpace(string(b)) != "3" {
+		t.Errorf("%q functions, want as many as the file speaks of", b)
+	}
+	var got []string
+	for _, c := range n.changes {
+		got = append(got, c.Function.String())
+	}
+	want := []string{"function 0: address 020000000009, vlan 7, qos 3, protocol 0x88a8, switches map[4:1 5:2 7:0 9:1]",
+		"function 2: address , vlan 0, qos 0, protocol 0x8100, switches map[5:0]"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(n.changes) == 0 {
+		return
+	}
+	b, err := n.changes[0].encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := "78001680 74000180" + // IFLA_VFINFO_LIST, IFLA_VF_INFO
+		"28000100 00000000 020000000009 0000000000000000000000000000000000000000000000000000" + // IFLA_VF_MAC
+		"0c000400 00000000 01000000" + "0c000700 00000000 00000000" + "0c000900 00000000 01000000" + "0c000500 00000000 02000000" +
+		"18000c80 14000100 00000000 07000000 03000000 88a80000" // IFLA_VF_VLAN_LIST
+	if got := fmt.Sprintf("%x", b); got != strings.ReplaceAll(message, " ", "") {
+		t.Errorf("message\n%s, want\n%s", got, strings.ReplaceAll(message, " ", ""))
+	}
+}
+
+func TestPropertiesOfALinkFile(t *testing.T) {
+	got := setUp(t, &fakeNetwork{state: LinkState{Type: 1}}, "", map[string]string{"10-x.link": "[Match]\nOriginalName=*\n[Link]\nProperty=ROLE=uplink \"NOTE=two words\"\n"})
+	want := []string{"ROLE=uplink", "NOTE=two words", "ID_NET_LINK_FILE=10-x.link", "ID_NET_NAME=eth0"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestPersistentAddressOfAVirtualInterface(t *testing.T) {
 	n := &fakeNetwork{state: LinkState{Type: 1, Address: []byte{2, 0, 0, 0, 0, 9}}}
 	dir := t.TempDir()
@@ -287,10 +436,17 @@ func TestInterfaceThatHasGone(t *testing.T) {
 func FuzzLinkFile(f *testing.F) {
 	f.Add(debianDefault)
 	f.Add("[Match]\nOriginalName=\"a b\" 'c\n[Link]\nMACAddress=1.2.3\nRxCoalesceSec=1e99s\nWakeOnLan=x\\\n")
-	f.Add("[SR-IOV]\nVirtualFunction=1\n[")
+	f.Add("[SR-IOV]\nVirtualFunction=1\nVLANId=3\nTrust=1\nMACAddress=1:2:3:4:5:6\n[")
+	f.Add("[Link]\nAdvertise=10baset-half\nMDI=mdix\nBitsPerSecond=1T\nWakeOnLanPassword=/etc/hostname\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		file := &LinkFile{Path: "x.link"}
 		file.Parse("x.link", []byte(text))
+		file.checkFunctions()
+		for _, v := range file.Functions {
+			if _, err := (LinkChange{Function: &v}).encode(); err != nil {
+				t.Error(err)
+			}
+		}
 		file.holds(&Machine{Release: "6.1.0", CommandLine: "a=b"})
 		file.ethtoolSettings()
 	})

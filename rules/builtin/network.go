@@ -106,6 +106,9 @@ func (c LinkChange) encode() ([]byte, error) {
 			e.Uint32(f.kind, *f.value)
 		}
 	}
+	if c.Function != nil {
+		e.Bytes(unix.IFLA_VFINFO_LIST|unix.NLA_F_NESTED, c.Function.encode())
+	}
 	return e.Encode()
 }
 
@@ -223,6 +226,9 @@ func (r NetworkRecorder) Change(ifindex int, c LinkChange) error {
 		}
 		for _, n := range c.AltNames {
 			text += " alternative name " + n
+		}
+		if c.Function != nil {
+			text += " " + c.Function.String()
 		}
 		r.Tell(text)
 	}

@@ -21,6 +21,13 @@ func (c *Call) log(message string, args ...any) {
 	}
 }
 
+// warn says what somebody should mend.
+func (c *Call) warn(message string, args ...any) {
+	if c.Log != nil {
+		c.Log.Warn(message, append([]any{"device", c.Device.Devpath()}, args...)...)
+	}
+}
+
 // kmod loads what its arguments name, or what the MODALIAS property asks for. A module that does not load fails no
 // rule: the loader reports it.
 func (t *Table) kmod(ctx context.Context, call *Call) error {
@@ -247,6 +254,17 @@ func bootParameter(line, name string) (value string, ok bool) {
 		}
 	}
 	return value, ok
+}
+
+var errNotBool = errors.New("neither yes nor no")
+
+// parseBool returns 1 for what is true and 0 for what is false.
+func parseBool(s string) (on uint32, ok bool) {
+	switch strings.ToLower(s) {
+	case "0", "no", "n", "false", "f", "off":
+		return 0, true
+	}
+	return 1, isTrue(s)
 }
 
 func isTrue(s string) bool {
