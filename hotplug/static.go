@@ -100,7 +100,7 @@ func (r Roots) ApplyStaticNode(name string, res NodeResult, tags []string) error
 		defer run.Close()
 		escaped := strings.NewReplacer(`\`, `\x5c`, "/", `\x2f`, ".", `\x2e`).Replace(name)
 		for _, tag := range tags {
-			if !validTag(tag) {
+			if !ValidTag(tag) {
 				errs = append(errs, fmt.Errorf("tag %q: is no name", tag))
 				continue
 			}

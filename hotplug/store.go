@@ -98,7 +98,7 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 
 	rec := &Record{Priority: res.Priority, Initialized: old.Initialized, Version: 1}
 	for _, tag := range res.Tags {
-		if validTag(tag) {
+		if ValidTag(tag) {
 			rec.CurrentTags = append(rec.CurrentTags, tag)
 		} else {
 			errs = append(errs, fmt.Errorf("tag %q: is no name", tag))
@@ -106,7 +106,7 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 	}
 	rec.Tags = merged(old.Tags, rec.CurrentTags)
 	if res.EverTags != nil {
-		rec.Tags = slices.DeleteFunc(slices.Clone(res.EverTags), func(tag string) bool { return !validTag(tag) })
+		rec.Tags = slices.DeleteFunc(slices.Clone(res.EverTags), func(tag string) bool { return !ValidTag(tag) })
 		errs = append(errs, s.dropTags(dev, old.Tags, rec.Tags))
 	}
 	if rec.Initialized == 0 {
@@ -257,7 +257,7 @@ func (s *Store) forget(id, node string, rec *Record) error {
 	}
 	defer run.Close()
 	for _, tag := range merged(rec.Tags, rec.CurrentTags) {
-		if validTag(tag) {
+		if ValidTag(tag) {
 			errs = append(errs, removeFile(run, "udev/tags/"+tag+"/"+id))
 		}
 	}
@@ -282,7 +282,7 @@ func (s *Store) writeTags(dev *Device, rec *Record) error {
 	defer run.Close()
 	var errs []error
 	for _, tag := range rec.Tags {
-		if !validTag(tag) || there(tag) {
+		if !ValidTag(tag) || there(tag) {
 			continue
 		}
 		if err := writeFile(run, "udev/tags/"+tag+"/"+id, nil, 0o444); err != nil {
@@ -296,7 +296,7 @@ func (s *Store) writeTags(dev *Device, rec *Record) error {
 func (s *Store) dropTags(dev *Device, old, kept []string) error {
 	var errs []error
 	for _, tag := range old {
-		if id := dev.ID(); id != "" && validTag(tag) && !slices.Contains(kept, tag) {
+		if id := dev.ID(); id != "" && ValidTag(tag) && !slices.Contains(kept, tag) {
 			run, err := os.OpenRoot(s.roots.RunDir())
 			if err != nil {
 				return err
@@ -451,8 +451,16 @@ func merged(a, b []string) []string {
 	return all
 }
 
-func validTag(tag string) bool {
-	return tag != "" && tag != "." && tag != ".." && !strings.ContainsAny(tag, "/:\x00 ")
+// ValidTag says whether a word can be a tag: ASCII letters, digits, '-' and '_'. Source: systemd, sd-device.c, is_valid_tag.
+func ValidTag(tag string) bool {
+	for _, c := range []byte(tag) {
+		if c|0x20 < 'a' || c|0x20 > 'z' {
+			if (c < '0' || c > '9') && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return tag != ""
 }
 
 func monotonic() time.Duration {

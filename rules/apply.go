@@ -134,7 +134,7 @@ func (s *state) tag(t *token) {
 			s.tags = slices.Delete(s.tags, at, at+1)
 			s.past = append(s.past, tag)
 		}
-	case tag == "" || strings.ContainsAny(tag, ": /") || tag == "." || tag == "..":
+	case !hotplug.ValidTag(tag):
 		s.say(slog.LevelWarn, "not a name for a tag, ignored", "tag", tag)
 	case at < 0:
 		s.tags = append(s.tags, tag)
@@ -255,28 +255,36 @@ func (s *state) oneLink(t *token, word string) {
 // linkName returns the name below /dev that a word of SYMLINK stands for. A name with /dev/ in front is taken, any
 // other absolute one is not, and none leads up.
 func linkName(word string) (string, bool) {
-	if rest, ok := strings.CutPrefix(word, "/"); ok {
-		if word, ok = strings.CutPrefix(rest, "dev/"); !ok {
-			return "", false
-		}
-	}
-	clean := true
-	for part := range strings.SplitSeq(word, "/") {
-		if part == ".." {
-			return "", false
-		}
-		clean = clean && part != "" && part != "."
-	}
-	if clean {
+	if clean(word) {
 		return word, true
 	}
 	var parts []string
 	for part := range strings.SplitSeq(word, "/") {
-		if part != "" && part != "." {
+		switch part {
+		case "", ".":
+		case "..":
+			return "", false
+		default:
 			parts = append(parts, part)
 		}
 	}
+	if strings.HasPrefix(word, "/") {
+		if len(parts) == 0 || parts[0] != "dev" {
+			return "", false
+		}
+		parts = parts[1:]
+	}
 	return strings.Join(parts, "/"), len(parts) > 0
+}
+
+// clean says whether a name is relative and has no empty part, no . and no .. in it: the usual case.
+func clean(word string) bool {
+	for part := range strings.SplitSeq(word, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *state) setAttr(t *token) {
