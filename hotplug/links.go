@@ -15,6 +15,8 @@ import (
 
 	"crypto/sha256"
 	"encoding/hex"
+
+	"golang.org/x/sys/unix"
 )
 
 // claim is one device's wish for a link.
@@ -29,8 +31,12 @@ type claim struct {
 // several such the one whose event was the latest, as with udev (systemd, src/udev/udev-node.c, link_update). The claims
 // stand in memory, and for others to see on disk as udev keeps them: /run/udev/links/NAME/ID is a link that says
 // PRIORITY:/dev/NODE, with '/' in NAME written as \x2f.
+//
+// Shared links have other owners beside this one: each change is under a lock on /run/udev/links, and begins with what
+// the disk says by then.
 type links struct {
 	roots  Roots
+	shared bool
 	seed   maphash.Seed
 	shards [64]linkShard
 }
@@ -41,8 +47,8 @@ type linkShard struct {
 	claims map[string][]claim // by the link's name
 }
 
-func newLinks(roots Roots) *links {
-	return &links{roots: roots, seed: maphash.MakeSeed()}
+func newLinks(roots Roots, shared bool) *links {
+	return &links{roots: roots, shared: shared, seed: maphash.MakeSeed()}
 }
 
 func (l *links) shard(name string) *linkShard {
@@ -83,30 +89,11 @@ func (l *links) load() error {
 		if !ok {
 			continue
 		}
-		ids, err := run.readDir("/udev/links/" + escaped)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("links: %w", err))
-			continue
-		}
-		owner, _ := os.Readlink(l.roots.DevDir() + "/" + name)
 		var stale []claim
 		s := l.shard(name)
-		for _, id := range ids {
-			text, err := run.readlink("/udev/links/" + escaped + "/" + id)
-			if err != nil || !validID(id) {
-				continue
-			}
-			prio, node, ok := strings.Cut(text, ":")
-			priority, err := strconv.Atoi(prio)
-			if !ok || err != nil {
-				continue
-			}
-			s.count++
-			c := claim{id, priority, strings.TrimPrefix(node, "/dev/"), 0}
-			if owner == relative(name, c.node) {
-				c.since = s.count
-			}
-			if s.claims[name] = append(s.claims[name], c); !recorded(id, name) {
+		errs = append(errs, l.read(s, name, escaped))
+		for _, c := range s.claims[name] {
+			if !recorded(c.id, name) {
 				stale = append(stale, c)
 			}
 		}
@@ -118,13 +105,70 @@ func (l *links) load() error {
 	return errors.Join(errs...)
 }
 
-// set makes or renews a device's claim of a link, and points the link to where it now belongs.
-func (l *links) set(name string, c claim) error {
+// read reads the claims of one link from the disk.
+func (l *links) read(s *linkShard, name, escaped string) error {
+	run := l.roots.run()
+	ids, err := run.readDir("/udev/links/" + escaped)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("links: %w", err)
+	}
+	owner, _ := os.Readlink(l.roots.DevDir() + "/" + name)
+	delete(s.claims, name)
+	for _, id := range ids {
+		text, err := run.readlink("/udev/links/" + escaped + "/" + id)
+		if err != nil || !validID(id) {
+			continue
+		}
+		prio, node, ok := strings.Cut(text, ":")
+		priority, err := strconv.Atoi(prio)
+		if !ok || err != nil {
+			continue
+		}
+		s.count++
+		c := claim{id, priority, strings.TrimPrefix(node, "/dev/"), 0}
+		if owner == relative(name, c.node) {
+			c.since = s.count
+		}
+		s.claims[name] = append(s.claims[name], c)
+	}
+	return nil
+}
+
+// lock takes the lock on shared links, and reads the claims of this one again.
+func (l *links) lock(s *linkShard, name string) (unlock func(), err error) {
+	if !l.shared {
+		return func() {}, nil
+	}
+	dir := l.roots.RunDir() + "/udev/links"
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("link %s: lock %s: %w", name, dir, err)
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(fd, unix.LOCK_EX)
+	}
+	if err == nil {
+		err = l.read(s, name, escapeLink(name))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("link %s: lock %s: %w", name, dir, err)
+	}
+	return func() { unix.Close(fd) }, nil
+}
+
+// set makes or renews a device's claim of a link, and points the link to where it now belongs. It tells who has the link.
+func (l *links) set(name string, c claim) (owner string, err error) {
 	if !validLink(name) {
-		return fmt.Errorf("link %q: is no name below /dev", name)
+		return "", fmt.Errorf("link %q: is no name below /dev", name)
 	}
 	s := l.shard(name)
 	defer s.mu.Unlock()
+	unlock, err := l.lock(s, name)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	all := s.claims[name]
 	s.count++
 	c.since = s.count
@@ -134,7 +178,8 @@ func (l *links) set(name string, c claim) error {
 		all = append(all, c)
 	}
 	s.claims[name] = all
-	return errors.Join(l.record(name, c), l.point(name, best(all)))
+	winner := best(all)
+	return winner.id, errors.Join(l.record(name, c), l.point(name, winner))
 }
 
 // drop takes a device's claim back. The link goes to who claims it next, or goes away.
@@ -144,14 +189,22 @@ func (l *links) drop(name, id, node string) error {
 	}
 	s := l.shard(name)
 	defer s.mu.Unlock()
+	unlock, err := l.lock(s, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all := slices.DeleteFunc(s.claims[name], func(have claim) bool { return have.id == id })
-	err := l.unrecord(name, id)
+	err = l.unrecord(name, id)
 	if len(all) == 0 {
 		delete(s.claims, name)
 		return errors.Join(err, l.unpoint(name, node))
 	}
 	s.claims[name] = all
-	return errors.Join(err, l.point(name, best(all)))
+	if pointed := l.point(name, best(all)); !errors.Is(pointed, errTaken) { // what was not made is not made now
+		err = errors.Join(err, pointed)
+	}
+	return err
 }
 
 // owner returns the id of the device that has the link.
@@ -201,6 +254,9 @@ func (l *links) unrecord(name, id string) error {
 	return nil
 }
 
+// errTaken is why a link is not made where a node or another thing has its name.
+var errTaken = errors.New("something that is no link has the name")
+
 // point makes the link lead to the winner's node.
 func (l *links) point(name string, winner claim) error {
 	if says(l.roots.DevDir()+"/"+name, relative(name, winner.node)) {
@@ -212,7 +268,7 @@ func (l *links) point(name string, winner claim) error {
 	}
 	defer root.Close()
 	if info, err := root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink == 0 {
-		return fmt.Errorf("link %s: something that is no link has the name: left alone", name)
+		return errTaken
 	}
 	if err := writeLink(root, name, relative(name, winner.node)); err != nil {
 		return fmt.Errorf("link %s: %w", name, err)

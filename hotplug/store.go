@@ -22,10 +22,12 @@ type StoreOptions struct {
 	MakeNodes bool
 	// Rename gives a network interface another name. Nil leaves the names as they are. See [Renamer].
 	Rename func(ctx context.Context, ifindex int, from, to string) error
+	// Shared says that others may keep links below the same roots at the same time, each in a process of its own.
+	Shared bool
 }
 
 // Store keeps what a device manager keeps of devices: the node's owner and mode, links, the record, tags. It is the one
-// owner of all that below its roots: two stores on one /run would each decide who gets a link.
+// owner of all that below its roots: two stores on one /run would each decide who gets a link, unless both are Shared.
 //
 // Methods may be called by any goroutine, for different devices at once; for one device only one after the other, as a
 // [Queue] does.
@@ -46,6 +48,7 @@ type Applied struct {
 	Record     *Record  // as it was before, for a remove; else as it is now
 	Links      []string // links that this device has now: claimed, and not another's by priority
 	Lost       []string // links claimed that another device has by priority
+	Taken      []string // links that were not made, since something that is no link has the name, such as a node
 	Dropped    []string // links that it claimed before and no longer does
 	Renamed    string   // the interface's name before, "" when it was not renamed
 }
@@ -54,7 +57,7 @@ type Applied struct {
 // devices claim already. The store works even
 // when there is an error, as far as what it says allows.
 func OpenStore(roots Roots, opts StoreOptions) (*Store, error) {
-	s := &Store{roots: roots, opts: opts, links: newLinks(roots)}
+	s := &Store{roots: roots, opts: opts, links: newLinks(roots, opts.Shared)}
 	var errs []error
 	if run, err := os.OpenRoot(roots.RunDir()); err != nil {
 		errs = append(errs, err)
@@ -64,9 +67,11 @@ func OpenStore(roots Roots, opts StoreOptions) (*Store, error) {
 		}
 		run.Close()
 	}
-	sweepTemporaries(roots.RunDir() + "/udev")
-	sweepTemporaries(roots.DevDir(), "shm", "pts", "mqueue", "hugepages", "bus", "cpu")
-	errs = append(errs, s.links.load())
+	if !opts.Shared { // else what is half done may be another's who is at it
+		sweepTemporaries(roots.RunDir() + "/udev")
+		sweepTemporaries(roots.DevDir(), "shm", "pts", "mqueue", "hugepages", "bus", "cpu")
+		errs = append(errs, s.links.load())
+	}
 	return s, errors.Join(errs...)
 }
 
@@ -177,8 +182,17 @@ func (s *Store) applyLinks(dev *Device, num Devnum, old, rec *Record, applied *A
 	var errs []error
 	id, node := dev.ID(), dev.Devname()
 	for _, name := range rec.Links {
-		errs = append(errs, s.links.set(name, claim{id: id, priority: rec.Priority, node: node}))
-		if s.links.owner(name) == id {
+		owner, err := s.links.set(name, claim{id: id, priority: rec.Priority, node: node})
+		switch {
+		case errors.Is(err, errTaken):
+			if name != node { // what leads to itself is as it was asked for
+				applied.Taken = append(applied.Taken, name)
+			}
+			continue
+		case err != nil:
+			errs = append(errs, err)
+		}
+		if owner == id {
 			applied.Links = append(applied.Links, name)
 		} else {
 			applied.Lost = append(applied.Lost, name)

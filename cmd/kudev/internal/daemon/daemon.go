@@ -73,6 +73,7 @@ type Daemon struct {
 	later    later
 	replay   func()       // takes back the claim of the start's coldplug
 	trace    *rules.Trace // of the one event of Once
+	shared   bool         // others keep links below the same directories: no lock says that there is one daemon
 	known    known
 
 	ctx        context.Context
@@ -235,7 +236,7 @@ func (d *Daemon) openStore() {
 	if err != nil {
 		d.log.Warn(err.Error())
 	}
-	opts := hotplug.StoreOptions{MakeNodes: makeNodes}
+	opts := hotplug.StoreOptions{MakeNodes: makeNodes, Shared: d.shared}
 	if roots.SysDir() == "/sys" { // another /sys speaks of another machine's interfaces
 		opts.Rename = (&hotplug.Renamer{NetNS: d.opts.NetNS}).Rename
 	}

@@ -48,6 +48,9 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	applied, err := d.store.Apply(ctx, ev, dev, &res)
 	errs = append(errs, err)
 	noteApplied(e, dev, &res, applied)
+	for _, name := range applied.Taken {
+		h.Log().Warn("link not made: something that is no link has the name", "link", name)
+	}
 	e.Applied = now()
 	unlock() // RUN may have to open the disk for itself
 	unlock = func() {}

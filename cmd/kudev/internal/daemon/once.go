@@ -101,6 +101,7 @@ func (o *Once) daemon() (*Daemon, error) {
 	d := &Daemon{
 		opts: Options{Config: o.Config, Roots: o.Roots, Log: o.Log, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Kernel: o.Kernel, Sink: noSink{}, Transient: true},
 		log:  o.Log, journal: NewJournal(), ctx: context.Background(),
+		shared: true,
 	}
 	if err := d.setUp(); err != nil {
 		return nil, err
