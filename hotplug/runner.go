@@ -22,6 +22,10 @@ type Runner struct {
 	Timeout time.Duration // of one program, 0 means 180 s
 	Output  int           // how much of what it prints is kept, in bytes; 0 means 16383, as udev keeps
 
+	// Cgroup is a directory of cgroups, version 2, below which each program gets one of its own, so that all that it starts can be
+	// killed; "" for none: then a process that left the program's group, as setsid does, is not found. See [OwnCgroup].
+	Cgroup string
+
 	// Slow is told of a program that has run for a third of Timeout.
 	Slow func(p Program, took time.Duration)
 }
@@ -79,8 +83,8 @@ const (
 var errFlood = fmt.Errorf("stopped: it printed more than %d MiB", flood>>20)
 
 // Run runs a program without a shell, in a process group of its own, with /dev/null as its input and / as its directory.
-// When it has ended, and when its time or the context is over, all that is left of the group is killed: a rule starts no
-// daemons (see udev(7)). A status other than 0 is an error, *ProgramError; the output is returned in any case.
+// When it has ended, and when its time or the context is over, all that is left of the group is killed, and of its cgroup where
+// it has one: a rule starts no daemons (see udev(7)). A status other than 0 is an error, *ProgramError; the output is returned in any case.
 func (r *Runner) Run(ctx context.Context, p Program) (out Output, err error) {
 	begin := time.Now()
 	defer func() {
@@ -115,10 +119,6 @@ func (r *Runner) Run(ctx context.Context, p Program) (out Output, err error) {
 		defer slow.Stop()
 	}
 
-	cmd := &exec.Cmd{Path: path, Args: argv, Env: p.Env, Dir: "/", SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}
-	if cmd.Env == nil {
-		cmd.Env = []string{}
-	}
 	stdout, err := newCapture(kept)
 	if err != nil {
 		return out, err
@@ -128,14 +128,22 @@ func (r *Runner) Run(ctx context.Context, p Program) (out Output, err error) {
 		stdout.abandon()
 		return out, err
 	}
-	cmd.Stdout, cmd.Stderr = stdout.w, stderr.w
-	if err := cmd.Start(); err != nil {
+	cmd, box, err := r.start(path, argv, p.Env, stdout.w, stderr.w)
+	if err != nil {
 		stdout.abandon()
 		stderr.abandon()
 		return out, err
 	}
 	pid := cmd.Process.Pid
-	kill := func() { _ = unix.Kill(-pid, unix.SIGKILL) } // while the process is not reaped its group is its own
+	kill := func() {
+		_ = unix.Kill(-pid, unix.SIGKILL) // while the process is not reaped its group is its own
+		if box != nil {
+			box.kill()
+		}
+	}
+	if box != nil {
+		defer box.close()
+	}
 	flooded := make(chan struct{}, 2)
 	go stdout.read(flooded)
 	go stderr.read(flooded)
@@ -163,6 +171,28 @@ func (r *Runner) Run(ctx context.Context, p Program) (out Output, err error) {
 		return out, stopped
 	}
 	return out, err
+}
+
+// start starts a program, in a cgroup of its own where that can be had: an old kernel or a filter of system calls may refuse it.
+func (r *Runner) start(path string, argv, env []string, stdout, stderr *os.File) (*exec.Cmd, *cage, error) {
+	if env == nil {
+		env = []string{}
+	}
+	start := func(attr syscall.SysProcAttr) (*exec.Cmd, error) {
+		attr.Setpgid = true
+		cmd := &exec.Cmd{Path: path, Args: argv, Env: env, Dir: "/", Stdout: stdout, Stderr: stderr, SysProcAttr: &attr}
+		return cmd, cmd.Start()
+	}
+	if r.Cgroup != "" {
+		if box, err := newCage(r.Cgroup); err == nil {
+			if cmd, err := start(syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: box.fd}); err == nil {
+				return cmd, box, nil
+			}
+			box.close()
+		}
+	}
+	cmd, err := start(syscall.SysProcAttr{})
+	return cmd, nil, err
 }
 
 // find looks a program up.

@@ -201,7 +201,11 @@ func (d *Daemon) setUp() error {
 		}
 	}
 	if d.machine.Runner == nil {
-		d.machine.Runner = &hotplug.Runner{Dirs: []string{cfg.Path("/usr/lib/udev"), cfg.Path("/lib/udev")}, Timeout: cfg.EventTimeout()}
+		cgroup, err := hotplug.OwnCgroup()
+		if err != nil && !d.opts.Transient {
+			d.log.Info("programs that leave their process group are not killed: " + err.Error())
+		}
+		d.machine.Runner = &hotplug.Runner{Dirs: []string{cfg.Path("/usr/lib/udev"), cfg.Path("/lib/udev")}, Timeout: cfg.EventTimeout(), Cgroup: cgroup}
 	}
 	if !d.opts.Transient {
 		d.nodes, err = hotplug.NewWatch(roots, func(dev *hotplug.Device, err error) {
