@@ -73,9 +73,11 @@ test: packages lint cross size
 	CGO_ENABLED=1 $(GO) test -race ./...
 	$(GO) test -tags system -p 1 -timeout 28m ./...
 
-# Hours: the fuzzers, FUZZTIME each, and the repeated boots.
+# Hours: the fuzzers, FUZZTIME each, the repeated boots, and the daemon in a flood.
 FUZZTIME ?= 10m
 test-long: test
+	KUDEV_ROUNDS=300 $(GO) test -tags system -timeout 2h -run NothingGrows ./cmd/kudev/internal/daemon
+	KUDEV_SOAK=10m $(GO) test -tags system -timeout 30m -run StandsAFlood ./cmd/kudev
 	KUDEV_BOOTS=10 $(GO) test -tags system -timeout 4h -run 'Coldplug' -v ./cmd/kudev/internal/vm
 	grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
