@@ -87,6 +87,10 @@ func (s *state) lookUp(t *token, what string, find func(string) (uint32, error))
 	if !ok {
 		return nil
 	}
+	id, isNumber := parseID(name)
+	if isNumber {
+		return &id
+	}
 	id, err := find(name)
 	if err != nil {
 		s.say(slog.LevelError, "unknown "+what+", ignored", what, name, "error", err)

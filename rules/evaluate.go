@@ -87,8 +87,8 @@ type state struct {
 	parent    *hotplug.Device // the device that the last line with parent keys chose: $id, $driver, $attr
 	output    string          // what PROGRAM printed
 	hasOutput bool
-	onceRan   [4]bool
-	onceOK    [4]bool
+	onceRan   [len(builtins)]bool
+	onceOK    [len(builtins)]bool
 	escape    escapeMode
 	call      builtin.Call // of the builtin that runs
 	buf       []byte
@@ -238,6 +238,15 @@ func (s *state) get(key string, slot int32) (string, bool) {
 		return p.value, true
 	}
 	return "", false
+}
+
+// getOrGlobal returns a property's value, or that of one that holds for every event; "" for none.
+func (s *state) getOrGlobal(key string, slot int32) string {
+	value, ok := s.get(key, slot)
+	if !ok {
+		value, _ = s.host.Global(key)
+	}
+	return value
 }
 
 // allTags are the tags of now and those that the device once had.

@@ -30,14 +30,15 @@ type Host interface {
 	Program(ctx context.Context, line string, env []string, rule string) (string, error)
 	// Builtin runs an IMPORT{builtin}. An error means that the import fails.
 	Builtin(ctx context.Context, name string, call *builtin.Call) error
-	// User and Group look up names that hold a substitution, or all names when the program was compiled without Users.
+	// User and Group look up names, not numbers, that hold a substitution, or all names when the program was compiled without Users.
 	User(name string) (uint32, error)
 	Group(name string) (uint32, error)
 	// Const returns the machine's arch, virt or cvm, in the words of udev(7).
 	Const(key string) string
 	// CommandLine returns the kernel's command line.
 	CommandLine() string
-	// Global returns a property that holds for every event, set by "udevadm control --property". Only matches see it.
+	// Global returns a property that holds for every event, set by "udevadm control --property". Matches and
+	// substitutions see it where the event has no such property; programs and listeners do not.
 	Global(key string) (string, bool)
 	// Log returns the logger for what rules have to say: with the event's attributes on it, or nil.
 	Log() *slog.Logger

@@ -148,14 +148,23 @@ func (s *state) importBuiltin(t *token) bool {
 	return true
 }
 
+// importDB takes a property from the record of the device as it was before this event. What the kernel says now counts
+// as if it stood there.
 func (s *state) importDB(t *token) bool {
-	rec := s.dbRecord()
-	if rec == nil || s.remove || t.value == "ID_RENAMING" {
+	if s.remove || t.value == "ID_RENAMING" {
 		return false
 	}
-	value, ok := rec.Get(t.value)
+	value, ok := "", false
+	if rec := s.dbRecord(); rec != nil {
+		value, ok = rec.Get(t.value)
+	}
 	if !ok {
-		return false
+		if value, ok = s.ev.Get(t.value); !ok {
+			return false
+		}
+		if t.value == "DEVNAME" {
+			value, _ = s.get(t.value, t.slot)
+		}
 	}
 	s.set(t.value, t.slot, value)
 	return true

@@ -180,32 +180,42 @@ var imports = map[string]kind{
 	"parent":  importParent,
 }
 
-// builtins are the names that RUN{builtin} and IMPORT{builtin} may say; true for those that run once an event, whose
-// repeated use gives the first one's outcome.
-var builtins = map[string]bool{
-	"blkid":          true,
-	"btrfs":          false,
-	"dissect_image":  false,
-	"factory_reset":  false,
-	"hwdb":           false,
-	"input_id":       false,
-	"keyboard":       false,
-	"kmod":           false,
-	"net_driver":     true,
-	"net_id":         false,
-	"net_setup_link": false,
-	"path_id":        true,
-	"tpm2_id":        false,
-	"uaccess":        false,
-	"usb_id":         true,
+// builtins are the names that RUN{builtin} and IMPORT{builtin} may say, in udev's order; once marks those that run once an
+// event, whose repeated use gives the first one's outcome.
+var builtins = [...]struct {
+	name string
+	once bool
+}{
+	{name: "blkid", once: true},
+	{name: "btrfs"},
+	{name: "hwdb"},
+	{name: "input_id"},
+	{name: "keyboard"},
+	{name: "kmod"},
+	{name: "net_driver", once: true},
+	{name: "net_id"},
+	{name: "net_setup_link"},
+	{name: "path_id", once: true},
+	{name: "usb_id", once: true},
+	{name: "uaccess"},
+	{name: "dissect_image"},
+	{name: "factory_reset"},
+	{name: "tpm2_id"},
+}
+
+// findBuiltin returns the place in builtins of the one that word names, -1 for none. As for udev, the beginning of a name
+// is enough.
+func findBuiltin(word string) int {
+	for i := range builtins {
+		if word != "" && strings.HasPrefix(builtins[i].name, word) {
+			return i
+		}
+	}
+	return -1
 }
 
 // ofTheKernel are the properties that a rule may not set: they are the kernel's, or udev's own.
 var ofTheKernel = map[string]bool{
-	"ACTION": true, "SEQNUM": true, "SYNTH_UUID": true,
-	"DEVPATH": true, "DEVPATH_OLD": true, "SUBSYSTEM": true, "DEVTYPE": true, "DRIVER": true, "MODALIAS": true,
-	"DEVNAME": true, "DEVMODE": true, "DEVUID": true, "DEVGID": true, "MAJOR": true, "MINOR": true,
-	"DISKSEQ": true, "PARTN": true,
-	"IFINDEX": true, "INTERFACE": true, "INTERFACE_OLD": true,
-	"DEVLINKS": true, "TAGS": true, "CURRENT_TAGS": true, "USEC_INITIALIZED": true, "UDEV_DATABASE_VERSION": true,
+	"ACTION": true, "SEQNUM": true, "DEVPATH": true, "SUBSYSTEM": true, "DEVTYPE": true, "DRIVER": true,
+	"DEVNAME": true, "MAJOR": true, "MINOR": true, "IFINDEX": true, "DEVLINKS": true, "TAGS": true,
 }

@@ -90,11 +90,7 @@ func (s *state) test(t *token) bool {
 	case matchName:
 		return s.compare(t, s.res.Name)
 	case matchEnv:
-		value, ok := s.get(t.attr, t.slot)
-		if !ok {
-			value, _ = s.host.Global(t.attr)
-		}
-		return s.compare(t, value)
+		return s.compare(t, s.getOrGlobal(t.attr, t.slot))
 	case matchConst:
 		return s.compare(t, s.host.Const(t.attr))
 	case matchTag:

@@ -213,7 +213,7 @@ func (p *parser) token(raw rawToken) error {
 			return void(`Ignoring NAME="", as udev will not delete any network interfaces.`, `NAME="" has no effect: a network interface always has a name`)
 		}
 	case "ENV":
-		if t.kind == setEnv && (ofTheKernel[raw.attr] || strings.HasPrefix(raw.attr, "SYNTH_ARG_")) {
+		if t.kind == setEnv && ofTheKernel[raw.attr] {
 			return void(fmt.Sprintf("Invalid ENV attribute. '%s' cannot be set.", raw.attr), "ENV{%s} cannot be set: it is the kernel's or udev's own", raw.attr)
 		}
 	case "SUBSYSTEM":
@@ -314,8 +314,8 @@ func (p *parser) option(t token) error {
 	case name == "static_node" && hasValue:
 		t.kind, t.value = setStaticNode, value
 	case name == "link_priority" && hasValue:
-		n, err := strconv.ParseInt(strings.TrimLeft(value, blanks), 0, 32)
-		if err != nil {
+		n, err := parseNumber(value)
+		if err != nil || n != int64(int32(n)) {
 			return void(fmt.Sprintf("Failed to parse link priority '%s': Invalid argument", value), "OPTIONS: %q is no priority: it is a whole number", value)
 		}
 		t.kind, t.number = setPriority, n
@@ -354,7 +354,7 @@ func (p *parser) finish(raw rawToken, t token) error {
 			t.number = mode
 		}
 	case setOwner, setGroup:
-		if id, err := strconv.ParseUint(t.value, 10, 32); err == nil && id < math.MaxUint32 && id != 0xffff {
+		if id, ok := parseID(t.value); ok {
 			t.kind += setOwnerID - setOwner
 			t.number = int64(id)
 		}
@@ -363,9 +363,10 @@ func (p *parser) finish(raw rawToken, t token) error {
 			t.kind, t.number = setModeID, mode
 		}
 	case importProgram, importBuiltin, runBuiltin:
-		name := firstWord(t.value)
-		once, known := builtins[name]
-		if !known {
+		line := strings.TrimLeft(t.value, blanks)
+		name := firstWord(line)
+		found := findBuiltin(name)
+		if found < 0 {
 			if t.kind == importProgram {
 				break
 			}
@@ -378,8 +379,9 @@ func (p *parser) finish(raw rawToken, t token) error {
 		if t.kind == importProgram {
 			t.kind = importBuiltin
 		}
-		if once && t.kind == importBuiltin {
-			t.once = onceIndex(name)
+		t.value = builtins[found].name + line[len(name):]
+		if builtins[found].once && t.kind == importBuiltin {
+			t.once = int8(found)
 		}
 	}
 	if t.kind.isMatch() {
@@ -466,11 +468,25 @@ func (p *parser) gotos() {
 
 // parseMode reads an octal mode.
 func parseMode(s string) (int64, error) {
-	mode, err := strconv.ParseUint(s, 8, 32)
+	mode, err := strconv.ParseUint(strings.TrimLeft(s, blanks), 8, 32)
 	if err != nil || mode > 0o7777 {
 		return 0, fmt.Errorf("%q is no mode: it is an octal number up to 7777", s)
 	}
 	return int64(mode), nil
+}
+
+// parseNumber reads a whole number as strtol(3) with base 0 does: 0x…, 0…, and 0b… and 0o… as well.
+func parseNumber(s string) (int64, error) {
+	if strings.IndexByte(s, '_') >= 0 { // Go's
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseInt(strings.TrimLeft(s, blanks), 0, 64)
+}
+
+// parseID reads the number of a user or a group. What begins with a zero is a name, as are the two that mean nobody.
+func parseID(s string) (uint32, bool) {
+	id, err := strconv.ParseUint(s, 10, 32)
+	return uint32(id), err == nil && (s == "0" || s[0] != '0') && id != math.MaxUint32 && id != math.MaxUint16
 }
 
 func firstWord(s string) string {
@@ -478,11 +494,6 @@ func firstWord(s string) string {
 		return s[:i]
 	}
 	return s
-}
-
-// onceIndex numbers the builtins that run once an event.
-func onceIndex(name string) int8 {
-	return int8(slices.Index([]string{"blkid", "path_id", "usb_id", "net_driver"}, name))
 }
 
 // nearestKey returns the key that s is a misspelling of, "" when none is near.

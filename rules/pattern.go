@@ -27,20 +27,21 @@ type member struct {
 }
 
 // compilePattern compiles value for a match of kind k. It returns the operator, too: "?*" is compiled as 'not the
-// empty string', as udev does, which is another thing than a glob for keys that look at a set (TAG, SYMLINK).
+// empty string', as udev does, which is another thing than a glob for keys that look at a set (TAG, SYMLINK), and which
+// turns those around that compare nothing (TEST, IMPORT).
 func compilePattern(k kind, o op, value string, fold bool) (pattern, op) {
 	p := pattern{how: patternList, fold: fold}
+	if value == "?*" {
+		o ^= opNoMatch
+	}
 	if !k.splits() {
 		return p, o
 	}
 	switch {
 	case k == matchSubsystem && (value == "subsystem" || value == "bus" || value == "class"):
 		p.how = patternSubsystem
-	case value == "":
+	case value == "", value == "?*":
 		p.how = patternEmpty
-	case value == "?*":
-		p.how = patternEmpty
-		o ^= opNoMatch
 	}
 	globs := strings.ContainsAny(value, globChars)
 	for part := range strings.SplitSeq(value, "|") {

@@ -32,6 +32,9 @@ func (s *state) expand(t *template, size int, underscores bool) (string, bool) {
 	for i := range t.parts {
 		p := &t.parts[i]
 		start := len(buf)
+		if p.bad && s.hasOutput {
+			break
+		}
 		if p.what == substText {
 			buf = append(buf, p.text...)
 		} else {
@@ -69,8 +72,7 @@ func (s *state) tooLong(value string) {
 func (s *state) single(p *part) (value string, ok, fits bool) {
 	switch p.what {
 	case substEnv:
-		value, _ = s.get(p.text, p.slot)
-		return value, true, true
+		return s.getOrGlobal(p.text, p.slot), true, true
 	case substKernel:
 		return s.dev.Sysname(), true, true
 	case substDevpath:
@@ -89,8 +91,7 @@ func (s *state) substitute(buf []byte, p *part) ([]byte, bool) {
 	case substAttr:
 		return s.attrValue(buf, p.text)
 	case substEnv:
-		value, _ := s.get(p.text, p.slot)
-		buf = append(buf, value...)
+		buf = append(buf, s.getOrGlobal(p.text, p.slot)...)
 	case substKernel:
 		buf = append(buf, s.dev.Sysname()...)
 	case substNumber:

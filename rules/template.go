@@ -2,7 +2,7 @@ package rules
 
 import (
 	"fmt"
-	"strconv"
+	"math"
 	"strings"
 )
 
@@ -76,6 +76,7 @@ type part struct {
 	text  string // the text, the {attribute} of $attr, the key of $env
 	index int    // the N of %c{N}, 0 for all of it
 	plus  bool   // %c{N+}
+	bad   bool   // %c{x}, which is no part: the value ends here when a program has printed something
 	slot  int32  // of the key, see Program.slots
 }
 
@@ -146,15 +147,18 @@ func compileTemplate(value string) (template, *badTemplate) {
 			end += n + 1
 		}
 		if why := p.check(); why != "" {
-			flush()
+			p.bad = p.what == substResult
 			if bad == nil {
 				udev := "attribute value missing"
-				if p.what == substResult {
+				if p.bad {
 					udev = "attribute value not a valid number"
 				}
 				bad = &badTemplate{i, why, end, udev}
 			}
-			return t, bad
+			if !p.bad {
+				flush()
+				return t, bad
+			}
 		}
 		flush()
 		t.parts = append(t.parts, p)
@@ -201,8 +205,8 @@ func (p *part) check() string {
 			p.plus = true
 			number = number[:len(number)-1]
 		}
-		n, err := strconv.ParseUint(number, 0, 31)
-		if err != nil {
+		n, err := parseNumber(number)
+		if err != nil || n < 0 || n > math.MaxUint32 {
 			return fmt.Sprintf("%q is not the number of a part", p.text)
 		}
 		p.index = int(n)

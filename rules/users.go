@@ -51,8 +51,5 @@ func find(names map[string]uint32, what, name string) (uint32, error) {
 	if id, ok := names[name]; ok {
 		return id, nil
 	}
-	if id, err := strconv.ParseUint(name, 10, 32); err == nil {
-		return uint32(id), nil
-	}
 	return 0, fmt.Errorf("%s %q: %w", what, name, fs.ErrNotExist)
 }

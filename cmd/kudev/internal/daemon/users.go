@@ -30,9 +30,6 @@ type idFile struct {
 }
 
 func (f *idFile) lookup(name string) (uint32, error) {
-	if id, err := strconv.ParseUint(name, 10, 32); err == nil {
-		return uint32(id), nil
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.read(); err != nil && f.ids == nil && name != "root" {
