@@ -49,6 +49,8 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	// Who reads what the daemon says may go, and another come. That must not end it; programs of rules get the signal as ever.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d, err := startDaemon(ctx, opts)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,6 +113,15 @@ type running struct {
 // start starts a daemon and returns when it is ready.
 func (m *machine) start() *running {
 	m.t.Helper()
+	said := new(bytes.Buffer)
+	d := m.startTo(said)
+	d.stderr = said
+	return d
+}
+
+// startTo starts a daemon that says what it has to say to somebody else.
+func (m *machine) startTo(stderr io.Writer) *running {
+	m.t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		m.t.Fatal(err)
@@ -119,7 +129,7 @@ func (m *machine) start() *running {
 	defer r.Close()
 	d := &running{m: m, stderr: new(bytes.Buffer), ended: make(chan error, 1)}
 	d.cmd = m.command(m.kudev, "daemon", "--ready-fd", "3", "--rules-dir", m.dir+"/rules", "--module-root", m.dir+"/none")
-	d.cmd.ExtraFiles, d.cmd.Stderr = []*os.File{w}, d.stderr
+	d.cmd.ExtraFiles, d.cmd.Stderr = []*os.File{w}, stderr
 	if err := d.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
@@ -165,6 +175,29 @@ const oneDisk = `
 	uevent DEVNAME=one
 	uevent DEVTYPE=disk
 `
+
+func TestADaemonToWhichNobodyListensGoesOn(t *testing.T) {
+	m := newMachine(t, buildKudev(t), "", `ACTION=="add", PROGRAM=="/nonexistent"`)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := m.startTo(w)
+	w.Close()
+	r.Close()
+	d.cmd.Process.Signal(syscall.SIGHUP)
+	for m.status().Reloads == 0 { // which it says
+		time.Sleep(time.Millisecond)
+	}
+	if err := m.net.Send("add", "/devices/virtual/test/a", "test"); err != nil {
+		t.Fatal(err)
+	}
+	m.must("$KUDEV settle --timeout 60")
+	if s := m.status(); s.Handled != 1 {
+		t.Errorf("%+v", s)
+	}
+	d.stop(syscall.SIGTERM)
+}
 
 func TestWhatTheKernelDidNotSendIsRefusedAndCounted(t *testing.T) {
 	m := newMachine(t, buildKudev(t), oneDisk, `SUBSYSTEM=="block", SYMLINK+="by/$kernel"`)

@@ -166,7 +166,8 @@ func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.openStore()
-	if opts.Coldplug { // before anybody can ask whether all is done
+	d.store.SetBusy(false) // one that was killed may have left its word
+	if opts.Coldplug {     // before anybody can ask whether all is done
 		d.replay = d.queue.Hold(coldplugging)
 	}
 	d.workers.Go(func() { d.receive(d.ctx) })

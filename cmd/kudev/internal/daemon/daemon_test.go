@@ -289,11 +289,57 @@ func TestADaemonIsNotTakenForALoneColdplugThatWasKilled(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Dir(passingName(o.Roots.Run, pid)), 0o755))
 		must(t, os.WriteFile(passingName(o.Roots.Run, pid), nil, 0o644))
 	}
+	must(t, os.MkdirAll(o.Roots.Run+"/udev", 0o755))
+	must(t, os.WriteFile(o.Roots.Run+"/udev/queue", nil, 0o644))
 	run(t, o)
+	if exists(o.Roots.Run + "/udev/queue") {
+		t.Error("udevadm settle would wait for a daemon that was killed")
+	}
 	if Passing(o.Config, o.Roots) {
 		t.Error("it is")
 	}
 	if exists(passingName(o.Roots.Run, 1<<30)) || !exists(passingName(o.Roots.Run, os.Getppid())) {
 		t.Error("what is a dead process's goes, what is a live one's stays")
 	}
+}
+
+func TestEventsThatMakeNoSenseAreHandledAndLeadNowhere(t *testing.T) {
+	o, k, said := small(t, "", `SYMLINK+="by/$name", TAG+="t", ENV{SEEN}="$env{DEVNAME}", ENV{BIG}="$env{LONG}$env{LONG}"
+SUBSYSTEM=="net", NAME="x/../../y"
+`)
+	d := run(t, o)
+	base := filepath.Dir(o.Roots.Sys)
+	must(t, os.WriteFile(base+"/precious", nil, 0o600))
+	long := strings.Repeat("x", 15<<10)
+	n := 0
+	for _, properties := range [][]string{
+		nil, {"MAJOR=8", "MINOR=0"}, {"DEVNAME=sda"}, {"MAJOR=-1", "MINOR=99999999999999", "DEVNAME=sda"}, {"MAJOR=x"}, {"IFINDEX=-1"}, {"IFINDEX=99999999999999999999"},
+		{"MAJOR=8", "MINOR=1", "DEVNAME=../precious"}, {"MAJOR=8", "MINOR=2", "DEVNAME=/dev/../../precious"}, {"MAJOR=8", "MINOR=3", "DEVNAME=/precious"},
+		{"MAJOR=8", "MINOR=4", "DEVNAME=a\nS:../precious"}, {"MAJOR=8", "MINOR=5", "DEVNAME=" + long}, {"MAJOR=8", "MINOR=6", "DEVNAME=.."}, {"MAJOR=8", "MINOR=7", "DEVNAME=sdb", "DEVMODE=99999"},
+		{"LONG=" + long, "MAJOR=8", "MINOR=8", "DEVNAME=sdc"}, {"DEVNAME="}, {"SYNTH_UUID=\n"}, {"TAGS=:../../x:"}, {"DEVPATH_OLD=/devices/other"}, {"ACTION=fröb\nnicate"}, {"MODALIAS=" + long},
+	} {
+		for _, subsystem := range []string{"", "block", "net", "../../precious", ".."} {
+			for _, action := range []string{"add", "change", "remove", "frobnicate"} {
+				k.send(action, "/devices/virtual/"+strings.Repeat("deep/", 200)+"a b%n$name", subsystem, properties...)
+				n++
+			}
+		}
+	}
+	_, err := d.Settle(t.Context(), WaitOptions{Timeout: time.Minute})
+	must(t, err)
+	if s := d.Status(); s.Handled != uint64(n) || strings.Contains(said.String(), "panicked") {
+		t.Errorf("%+v of %d: %s", s, n, said)
+	}
+	if info, err := os.Stat(base + "/precious"); err != nil || info.Mode() != 0o600 || info.Size() != 0 {
+		t.Errorf("precious: %v, %v", info, err)
+	}
+	must(t, filepath.WalkDir(base, func(name string, e os.DirEntry, err error) error {
+		if e.Type()&os.ModeSymlink != 0 {
+			target, _ := os.Readlink(name)
+			if at := filepath.Join(filepath.Dir(name), target); strings.Contains(target, "precious") || !strings.HasPrefix(target, "/dev/") && !strings.HasPrefix(at, base) && target[0] == '.' {
+				t.Errorf("%s leads to %s", name, target)
+			}
+		}
+		return err
+	}))
 }
