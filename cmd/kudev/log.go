@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,7 +58,59 @@ func newDaemonLogHandler(stderr io.Writer, cfg *modload.Config, level slog.Level
 	if h.levels {
 		h.prefix = "" // whoever takes levels knows who writes
 	}
+	if isFile {
+		h.out.w = &patientWriter{f: f}
+	}
 	return h
+}
+
+// patientWriter writes to a file that somebody may have ceased to read, as a logger whose disk is full: what has not been taken after a
+// second is dropped, and so is what follows at once, until there is room; then it says how many lines that were. Devices do not wait
+// for a log.
+type patientWriter struct {
+	f       *os.File
+	dropped int
+	cut     bool // in the middle of a line
+}
+
+func (p *patientWriter) Write(b []byte) (int, error) {
+	wait := time.Second
+	if p.dropped > 0 {
+		wait = 0
+	}
+	var text []byte
+	if p.cut {
+		text = append(text, '\n')
+	}
+	if p.dropped > 0 {
+		text = fmt.Appendf(text, "<4>%d lines were not logged: nobody read them\n", p.dropped)
+	}
+	text = append(text, b...)
+	const pipe = 4096 // PIPE_BUF: where there is room at all there is for so much
+	for at := 0; at < len(text); {
+		if !writable(p.f, wait) {
+			p.dropped++
+			p.cut = p.cut || at > 0
+			return len(b), nil
+		}
+		n, err := p.f.Write(text[at:min(at+pipe, len(text))])
+		if at += n; err != nil {
+			return 0, err
+		}
+	}
+	p.dropped, p.cut = 0, false
+	return len(b), nil
+}
+
+// writable waits until a file takes more, or has nobody any more who could.
+func writable(f *os.File, wait time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLOUT}}
+	for {
+		n, err := unix.Poll(fds, int(wait/time.Millisecond))
+		if err != unix.EINTR {
+			return n > 0 || err != nil // a file that cannot be polled is one that does not block
+		}
+	}
 }
 
 // leadsNowhere reports whether f is closed, /dev/null, or the console that early boot has: what is written there is lost.

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/modload"
 )
@@ -55,5 +58,40 @@ func TestTheKernelsLogIsUsedWhereStderrLeadsNowhere(t *testing.T) {
 	slog.New(newDaemonLogHandler(&b, cfg, slog.LevelInfo)).Info("ready")
 	if b.String() != "<6>ready\n" {
 		t.Errorf("stderr: %q", b.String())
+	}
+}
+
+func TestALogThatNobodyReadsHoldsNothingUp(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := modload.Resolve(modload.Options{SystemRoot: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(newDaemonLogHandler(w, cfg, slog.LevelInfo))
+	line := strings.Repeat("x", 1000)
+	for range 10 {
+		log.Info(line)
+	}
+	buf := make([]byte, 64<<10)
+	n, err := r.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := strings.Count(string(buf[:n]), "\n")
+	log.Info("after")
+	n, err = r.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(buf[:n]), fmt.Sprintf("<4>%d lines were not logged: nobody read them\n<6>after\n", 10-taken); got != want || taken == 0 {
+		t.Errorf("%d were taken; then: %q, want %q", taken, got, want)
 	}
 }
