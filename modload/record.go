@@ -1,7 +1,6 @@
 package modload
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,33 +15,33 @@ import (
 const RunDir = "/run/kudev"
 
 // record is what the daemon writes down for every other kudev process: the settings that are fixed for its life, and
-// what stood in the kernel before any kudev came. Format: JSON in /run/kudev/record, replaced by a rename.
+// what stood in the kernel before any kudev came. Format: a text in /run/kudev/record, replaced by a rename; see
+// [parseRecord].
 type record struct {
-	Version  int              `json:"version"` // 1
-	Pid      int              `json:"pid"`
-	Settings []recordSetting  `json:"settings"`
-	Tree     string           `json:"tree"`
-	Before   map[string]taken `json:"before,omitempty"` // by the kernel's file
+	Pid      int
+	Settings []recordSetting
+	Tree     string
+	Before   map[string]taken // by the kernel's file
 }
 
 // recordSetting is one setting: as the daemon has it, and as it would have it without its flags.
 type recordSetting struct {
-	Name     string          `json:"name"`
-	Value    string          `json:"value"`
-	Values   []string        `json:"values,omitempty"`
-	Origin   string          `json:"origin"`
-	Implicit *recordImplicit `json:"implicit,omitempty"` // left out where the daemon had no flag for it
+	Name     string
+	Value    string
+	Values   []string
+	Origin   string
+	Implicit *recordImplicit // nil where the daemon had no flag for it
 }
 
 type recordImplicit struct {
-	Value  string `json:"value"`
-	Origin string `json:"origin"`
+	Value  string
+	Origin string
 }
 
 // taken is a file of the kernel that the daemon wrote to.
 type taken struct {
-	Ours   string `json:"ours"`   // what it wrote
-	Theirs string `json:"before"` // what stood there before any kudev
+	Ours   string // what it wrote
+	Theirs string // what stood there before any kudev
 }
 
 func (r *record) setting(name string) *recordSetting {
@@ -64,32 +63,141 @@ func readRecord(o *Options) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
+	r, err := parseRecord(string(data))
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if r.Version != 1 || r.Pid <= 0 {
-		return nil, fmt.Errorf("%s: written by another version of kudev", name)
-	}
-	return &r, nil
+	return r, nil
 }
 
 // write replaces the record. Only the holder of the lock calls it.
 func (r *record) write(o *Options) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
 	name := o.path(filepath.Join(RunDir, "record"))
-	if err := os.WriteFile(name+".new", append(data, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(name+".new", []byte(r.text()), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(name+".new", name)
 }
 
+// recordVersion begins a record. It counts up whenever an older kudev could not read it rightly.
+const recordVersion = "version 2"
+
+// text is the record as it is written, one fact a line: a word, and strings in Go's double quotes.
+//
+//	version 2
+//	pid 314
+//	tree "/run/booted-system/lib/modules/6.1.0-18-amd64"
+//	setting module_root "/run/booted-system" "flag --module-root"
+//	values module_root "/run/booted-system"
+//	implicit module_root "/" "default"
+//	before "/proc/sys/kernel/modprobe" "/run/kudev/modprobe" "/sbin/modprobe"
+func (r *record) text() string {
+	var b strings.Builder
+	line := func(word string, values ...string) {
+		b.WriteString(word)
+		for _, v := range values {
+			b.WriteByte(' ')
+			b.WriteString(strconv.Quote(v))
+		}
+		b.WriteByte('\n')
+	}
+	line(recordVersion)
+	line("pid " + strconv.Itoa(r.Pid))
+	line("tree", r.Tree)
+	for _, s := range r.Settings {
+		line("setting "+s.Name, s.Value, s.Origin)
+		if len(s.Values) > 0 {
+			line("values "+s.Name, s.Values...)
+		}
+		if s.Implicit != nil {
+			line("implicit "+s.Name, s.Implicit.Value, s.Implicit.Origin)
+		}
+	}
+	var files []string
+	for file := range r.Before {
+		files = append(files, file)
+	}
+	slices.Sort(files)
+	for _, file := range files {
+		line("before", file, r.Before[file].Ours, r.Before[file].Theirs)
+	}
+	return b.String()
+}
+
+// parseRecord reads what [record.text] has written. An error says which line it cannot be.
+func parseRecord(text string) (*record, error) {
+	first, rest, _ := strings.Cut(text, "\n")
+	if first != recordVersion {
+		return nil, fmt.Errorf("written by another version of kudev: it begins with %.20q, not with %q", first, recordVersion)
+	}
+	r := &record{}
+	number := 1
+	for line := range strings.Lines(rest) {
+		number++
+		if err := r.add(strings.TrimSuffix(line, "\n")); err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+	}
+	if r.Pid <= 0 {
+		return nil, errors.New("no pid")
+	}
+	return r, nil
+}
+
+// add takes one line.
+func (r *record) add(line string) error {
+	words, bare, err := splitRecord(line)
+	if err != nil {
+		return err
+	}
+	word, name, _ := strings.Cut(bare, " ")
+	shape := func(n int, named bool) bool { return (n < 0 || len(words) == n) && (name != "") == named }
+	s := r.setting(name)
+	switch {
+	case word == "pid" && shape(0, true):
+		if r.Pid, err = strconv.Atoi(name); err != nil || r.Pid <= 0 {
+			return fmt.Errorf("%.20q is no process", name)
+		}
+	case word == "tree" && shape(1, false):
+		r.Tree = words[0]
+	case word == "setting" && shape(2, true) && s == nil:
+		r.Settings = append(r.Settings, recordSetting{Name: name, Value: words[0], Origin: words[1]})
+	case word == "values" && shape(-1, true) && s != nil:
+		s.Values = words
+	case word == "implicit" && shape(2, true) && s != nil:
+		s.Implicit = &recordImplicit{words[0], words[1]}
+	case word == "before" && shape(3, false):
+		if r.Before == nil {
+			r.Before = map[string]taken{}
+		}
+		r.Before[words[0]] = taken{words[1], words[2]}
+	default:
+		return fmt.Errorf("not a line of a record: %.60q", line)
+	}
+	return nil
+}
+
+// splitRecord splits a line into what stands before its first quote and its strings.
+func splitRecord(line string) (words []string, bare string, err error) {
+	bare, _, _ = strings.Cut(line, ` "`)
+	for rest := line[len(bare):]; rest != ""; {
+		quoted, err := strconv.QuotedPrefix(strings.TrimPrefix(rest, " "))
+		if err != nil || rest[:2] != ` "` {
+			return nil, "", fmt.Errorf("not a string in quotes: %.60q", rest)
+		}
+		word, err := strconv.Unquote(quoted)
+		if err != nil {
+			return nil, "", err
+		}
+		words = append(words, word)
+		rest = rest[1+len(quoted):]
+	}
+	return words, bare, nil
+}
+
 // newRecord describes c for this process.
 func (c *Config) newRecord() *record {
-	r := &record{Version: 1, Pid: os.Getpid(), Tree: c.tree}
+	r := &record{Pid: os.Getpid(), Tree: c.tree}
 	for _, d := range definitions {
 		if !d.fixed {
 			continue
