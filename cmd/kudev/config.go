@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/pflag"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 	"github.com/kudev/kudev/modload"
 )
 
@@ -76,17 +75,5 @@ func writeConfigJSON(e *env, cfg *modload.Config) error {
 	return e.writeJSON(out)
 }
 
-// writeJSONLine prints v in one line.
-func writeJSONLine(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
 // writeJSON prints v, indented.
-func (e *env) writeJSON(v any) error {
-	enc := json.NewEncoder(e.stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+func (e *env) writeJSON(v any) error { return json.WriteIndented(e.stdout, v) }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 )
@@ -317,7 +318,7 @@ func (e *env) infoJSON(f *infoFlags, dev *hotplug.Device, rec *hotplug.Record) e
 		}
 	}
 	if f.json == "short" {
-		return writeJSONLine(e.stdout, props)
+		return json.Write(e.stdout, props)
 	}
 	return e.writeJSON(props)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 	"github.com/kudev/kudev/hotplug"
 )
 
@@ -80,9 +80,7 @@ func parseMatches(list []string) (*netlink.RuleDefinitions, error) {
 	all := &netlink.RuleDefinitions{}
 	for _, s := range list {
 		var r netlink.RuleDefinition
-		d := json.NewDecoder(strings.NewReader(s))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&r); err != nil {
+		if err := json.ReadStrict([]byte(s), &r); err != nil {
 			return nil, fmt.Errorf("match %q: %w", s, err)
 		}
 		all.AddRule(r)
@@ -219,7 +217,7 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 			Subsystem  string            `json:"subsystem"`
 			Properties map[string]string `json:"properties"`
 		}{strings.ToLower(source), at.Microseconds(), ev.Action(), ev.Devpath(), ev.Subsystem(), goUdevEvent(ev).Env}
-		if err := writeJSONLine(w, line); err != nil {
+		if err := json.Write(w, line); err != nil {
 			return err
 		}
 		return w.Flush()
@@ -260,7 +258,7 @@ func (e *env) monitorDecisions(ctx context.Context, asJSON bool) error {
 			continue
 		}
 		if asJSON {
-			err = writeJSONLine(e.stdout, r.Entry)
+			err = json.Write(e.stdout, r.Entry)
 		} else {
 			err = printEntry(e.stdout, r.Entry)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 )
 
 // runPlot draws when which modules were loaded and which devices were handled: from the daemon's journal, or from what
@@ -66,7 +66,7 @@ func (e *env) journal(ctx context.Context, from string) ([]*daemon.Entry, error)
 		var list []*daemon.Entry
 		for d := json.NewDecoder(in); ; {
 			var entry daemon.Entry
-			switch err := d.Decode(&entry); {
+			switch err := d.Read(&entry); {
 			case errors.Is(err, io.EOF):
 				return list, nil
 			case err != nil:

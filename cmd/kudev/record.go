@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 	"github.com/kudev/kudev/hotplug"
 )
 
@@ -50,8 +49,6 @@ func runRecord(ctx context.Context, e *env, args []string) (err error) {
 		return err
 	}
 	defer l.Close()
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
 	batch := make([]*hotplug.Event, 32)
 	for n := 0; *count == 0 || n < *count; {
 		got, err := l.Receive(ctx, batch)
@@ -74,7 +71,7 @@ func runRecord(ctx context.Context, e *env, args []string) (err error) {
 					r.Properties = append(r.Properties, k+"="+v)
 				}
 			}
-			if err := enc.Encode(r); err != nil {
+			if err := json.Write(out, r); err != nil {
 				return err
 			}
 			if n++; n == *count {
@@ -125,10 +122,10 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	}
 	var bad error
 	events := func(yield func(*hotplug.Event) bool) {
-		d := json.NewDecoder(bufio.NewReader(in))
+		d := json.NewDecoder(in)
 		for n := 1; ; n++ {
 			var r recorded
-			err := d.Decode(&r)
+			err := d.Read(&r)
 			if errors.Is(err, io.EOF) {
 				return
 			}
@@ -145,8 +142,6 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 			}
 		}
 	}
-	enc := json.NewEncoder(e.stdout)
-	enc.SetEscapeHTML(false)
 	handled, failed := 0, 0
 	err = once.ApplyAll(ctx, events, func(entry *daemon.Entry, err error) {
 		handled++
@@ -156,7 +151,7 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 		switch {
 		case entry == nil:
 		case *asJSON:
-			enc.Encode(entry)
+			json.Write(e.stdout, entry)
 		default:
 			printEntry(e.stdout, entry)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 	"github.com/kudev/kudev/modload"
 )
 
@@ -113,5 +114,5 @@ func (r resolver) resolveJSON(alias string) error {
 		}
 		line.Modules = append(line.Modules, j)
 	}
-	return writeJSONLine(r.out, line)
+	return json.Write(r.out, line)
 }

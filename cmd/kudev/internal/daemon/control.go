@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 )
 
 // maxClients bounds the connections that are served at a time.
@@ -103,7 +104,7 @@ func (d *Daemon) serveClient(ctx context.Context, c *net.UnixConn) {
 				return
 			}
 			var req Request
-			if err := json.Unmarshal(line, &req); err != nil {
+			if err := json.Read(line, &req); err != nil {
 				req = Request{Do: "malformed"}
 			}
 			select {
@@ -113,11 +114,9 @@ func (d *Daemon) serveClient(ctx context.Context, c *net.UnixConn) {
 			}
 		}
 	})
-	enc := json.NewEncoder(c)
-	enc.SetEscapeHTML(false)
 	send := func(r *Reply) error {
 		c.SetWriteDeadline(time.Now().Add(30 * time.Second)) // a client that does not read
-		return enc.Encode(r)
+		return json.Write(c, r)
 	}
 	for {
 		c.SetReadDeadline(d.idleUntil())

@@ -2,13 +2,14 @@ package daemon
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"time"
+
+	"github.com/kudev/kudev/cmd/kudev/internal/json"
 )
 
 // The daemon's own control socket is a stream socket, RunDir/control, for root alone. A client sends one Request as a
@@ -129,11 +130,7 @@ func socketPath(run string) string {
 
 // Send sends a request. The replies are read with [Conn.Receive].
 func (c *Conn) Send(req Request) error {
-	b, err := json.Marshal(req)
-	if err != nil {
-		return err
-	}
-	if _, err := c.c.Write(append(b, '\n')); err != nil {
+	if err := json.Write(c.c, req); err != nil {
 		return fmt.Errorf("ask the daemon: %w", err)
 	}
 	return nil
@@ -149,7 +146,7 @@ func (c *Conn) Receive() (*Reply, error) {
 		return nil, fmt.Errorf("hear the daemon: %w", err)
 	}
 	var r Reply
-	if err := json.Unmarshal(line, &r); err != nil {
+	if err := json.Read(line, &r); err != nil {
 		return nil, fmt.Errorf("hear the daemon: %w", err)
 	}
 	if r.Error != "" {
