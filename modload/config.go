@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -271,7 +270,7 @@ func (c *Config) KernelRequests() string { return c.setting("kernel_requests").V
 func (c *Config) Rules() string { return c.setting("rules").Value }
 
 // LogLevel returns the least level that is logged.
-func (c *Config) LogLevel() slog.Level { return parseLevel(c.setting("log_level").Value) }
+func (c *Config) LogLevel() Level { return parseLevel(c.setting("log_level").Value) }
 
 // LogTarget is where the daemon logs: "auto", "stderr" or "kmsg".
 func (c *Config) LogTarget() string { return c.setting("log_target").Value }

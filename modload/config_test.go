@@ -2,7 +2,6 @@ package modload
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,7 +98,7 @@ func TestTypedSettings(t *testing.T) {
 	if got := c.SettleTimeout(); got != 2*time.Minute {
 		t.Error("settle_timeout", got)
 	}
-	if c.Workers() != 3 || c.LoadWorkers() != 2 || c.ReceiveBuffer() != 16<<20 || c.LogLevel() != slog.LevelError {
+	if c.Workers() != 3 || c.LoadWorkers() != 2 || c.ReceiveBuffer() != 16<<20 || c.LogLevel() != LevelError {
 		t.Error("workers, load_workers, receive_buffer, log_level:", c.Workers(), c.LoadWorkers(), c.ReceiveBuffer(), c.LogLevel())
 	}
 	var got []string

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,8 +35,8 @@ type DepmodOptions struct {
 	Show    io.Writer // write the text indexes here, and no file
 	Verbose io.Writer // say here which module needs which symbol of which module
 
-	Parallel int          // modules read at a time; 0: one a processor
-	Log      *slog.Logger // warnings; nil: none
+	Parallel int    // modules read at a time; 0: one a processor
+	Log      Logger // warnings; nil: none
 }
 
 // DepmodConfigDirs are the directories of depmod.d(5): a file in an earlier one hides its namesakes in later ones.
@@ -72,7 +71,7 @@ func (e *CycleError) Error() string {
 // See depmod(8).
 func Depmod(ctx context.Context, opts DepmodOptions) error {
 	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
+		opts.Log = silent{}
 	}
 	if opts.OutDir == "" {
 		opts.OutDir = opts.Dir

@@ -2,7 +2,6 @@ package modload
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,7 +25,7 @@ const (
 
 // readDepmodConfig reads the files of depmod.d, in the order of their names over all directories, an earlier directory's file
 // hiding its namesakes. What is wrong is logged and skipped.
-func readDepmodConfig(paths []string, release string, log *slog.Logger) depmodConfig {
+func readDepmodConfig(paths []string, release string, log Logger) depmodConfig {
 	var c depmodConfig
 	for _, path := range depmodConfigFiles(paths, log) {
 		data, err := os.ReadFile(path)
@@ -42,7 +41,7 @@ func readDepmodConfig(paths []string, release string, log *slog.Logger) depmodCo
 	return c
 }
 
-func depmodConfigFiles(paths []string, log *slog.Logger) []string {
+func depmodConfigFiles(paths []string, log Logger) []string {
 	byName := map[string]string{}
 	for _, path := range paths {
 		st, err := os.Stat(path)
@@ -86,7 +85,7 @@ func depmodConfigFiles(paths []string, log *slog.Logger) []string {
 }
 
 // parse adds a file's lines. A backslash joins a line with the next, or hides the character behind it.
-func (c *depmodConfig) parse(file, text, release string, log *slog.Logger) {
+func (c *depmodConfig) parse(file, text, release string, log Logger) {
 	number := 0
 	for text != "" {
 		var line string

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -14,7 +13,7 @@ import (
 
 // depReader reads modules, one after another, into numbers: each symbol's name is kept once.
 type depReader struct {
-	log      *slog.Logger
+	log      Logger
 	prefix   byte
 	checks   bool // CRCs are wanted
 	sections arena

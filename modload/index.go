@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"log/slog"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -51,7 +50,7 @@ func (x *Index) Policy() *Policy { return x.policy }
 func (x *Index) Problems() []Problem { return append(x.tree.allProblems(), x.policy.problems...) }
 
 // logProblems says every problem once.
-func (x *Index) logProblems(log *slog.Logger) {
+func (x *Index) logProblems(log Logger) {
 	for _, p := range x.Problems() {
 		log.Warn("configuration of modules", "problem", p.Error())
 	}

@@ -2,7 +2,6 @@ package modload
 
 import (
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -20,7 +19,7 @@ import (
 // and for whatever they miss, a look-up that finds nothing calls [Library.Refresh], which compares the files themselves.
 type Library struct {
 	cfg   *Config
-	log   *slog.Logger
+	log   Logger
 	paths []string
 
 	current atomic.Pointer[generation]
@@ -48,9 +47,9 @@ type mark struct {
 // the files of each generation; nil is nobody. Close releases what it watches with.
 //
 // Without a tree there is still a Library: its Index returns the error of [Open], until there is a tree.
-func NewLibrary(cfg *Config, log *slog.Logger, paths ...string) *Library {
+func NewLibrary(cfg *Config, log Logger, paths ...string) *Library {
 	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+		log = silent{}
 	}
 	l := &Library{cfg: cfg, log: log, paths: paths}
 	var err error

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -55,7 +54,7 @@ type LoaderOptions struct {
 	Observe func(Outcome)
 
 	// Log takes what is worth saying beside errors: loops in softdeps, softdeps that failed. Nil is nobody.
-	Log *slog.Logger
+	Log Logger
 }
 
 // A Request is what a [Loader] is asked for. Only Name is needed.
@@ -147,7 +146,7 @@ func NewLoader(source Indexer, kernel Kernel, options LoaderOptions) *Loader {
 		options.Shell = Shell
 	}
 	if options.Log == nil {
-		options.Log = slog.New(slog.DiscardHandler)
+		options.Log = silent{}
 	}
 	return &Loader{
 		source:  source,

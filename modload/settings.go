@@ -2,7 +2,6 @@ package modload
 
 import (
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -223,19 +222,16 @@ func parseSize(text string) (int, error) {
 	return int(n << shift), err
 }
 
-// LevelNotice is the level of syslog that log/slog has no name for: between info and warning.
-const LevelNotice = slog.LevelInfo + 2
-
-func parseLevel(text string) slog.Level {
+func parseLevel(text string) Level {
 	switch text {
 	case "debug":
-		return slog.LevelDebug
+		return LevelDebug
 	case "notice":
 		return LevelNotice
 	case "warning":
-		return slog.LevelWarn
+		return LevelWarn
 	case "err":
-		return slog.LevelError
+		return LevelError
 	}
-	return slog.LevelInfo
+	return LevelInfo
 }

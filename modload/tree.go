@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"log/slog"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -443,7 +442,7 @@ func (t *tree) build() error {
 		Dir:      t.dir,
 		Release:  filepath.Base(t.dir),
 		Parallel: runtime.GOMAXPROCS(0),
-		Log:      slog.New(slog.DiscardHandler),
+		Log:      silent{},
 	}}
 	if err := d.find(context.Background()); err != nil {
 		return fmt.Errorf("read the modules in %s: %w", t.dir, err)

@@ -1,11 +1,11 @@
 package rules
 
 import (
-	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 )
 
 // apply carries out a key that sets something. Whatever goes wrong with it is said, and the line goes on.
@@ -93,7 +93,7 @@ func (s *state) lookUp(t *token, what string, find func(string) (uint32, error))
 	}
 	id, err := find(name)
 	if err != nil {
-		s.say(slog.LevelError, "unknown "+what+", ignored", what, name, "error", err)
+		s.say(modload.LevelError, "unknown "+what+", ignored", what, name, "error", err)
 		return nil
 	}
 	return &id
@@ -112,7 +112,7 @@ func (s *state) mode(t *token) {
 		}
 		var err error
 		if bits, err = parseMode(text); err != nil {
-			s.say(slog.LevelError, "MODE ignored", "error", err)
+			s.say(modload.LevelError, "MODE ignored", "error", err)
 			return
 		}
 	}
@@ -139,7 +139,7 @@ func (s *state) tag(t *token) {
 			s.past = append(s.past, tag)
 		}
 	case !hotplug.ValidTag(tag):
-		s.say(slog.LevelWarn, "not a name for a tag, ignored", "tag", tag)
+		s.say(modload.LevelWarn, "not a name for a tag, ignored", "tag", tag)
 	case at < 0:
 		s.tags = append(s.tags, tag)
 	}
@@ -178,7 +178,7 @@ func (s *state) setEnv(t *token) {
 		}
 	}
 	if len(before) >= nameSize {
-		s.say(slog.LevelWarn, "the property is full, nothing added", "property", t.attr)
+		s.say(modload.LevelWarn, "the property is full, nothing added", "property", t.attr)
 		return
 	}
 	value, ok := s.expand(&t.text, nameSize-len(before), false)
@@ -197,7 +197,7 @@ func (s *state) name(t *token) {
 	}
 	s.nameFinal = t.op == opFinal
 	if s.dev.Ifindex() == 0 {
-		s.say(slog.LevelError, "only network interfaces can be renamed, NAME is ignored", "name", t.value)
+		s.say(modload.LevelError, "only network interfaces can be renamed, NAME is ignored", "name", t.value)
 		return
 	}
 	name, ok := s.expand(&t.text, pathSize, false)
@@ -241,7 +241,7 @@ func (s *state) link(t *token) {
 func (s *state) oneLink(t *token, word string) {
 	name, ok := linkName(word)
 	if !ok {
-		s.say(slog.LevelWarn, "not a name for a link below /dev, ignored", "link", word)
+		s.say(modload.LevelWarn, "not a name for a link below /dev, ignored", "link", word)
 		return
 	}
 	s.did("SYMLINK", t.op.String(), name)
@@ -301,7 +301,7 @@ func (s *state) setAttr(t *token) {
 	if strings.Contains("/"+name, "/*/") {
 		found, ok := s.star(dev.Syspath() + "/" + name)
 		if !ok {
-			s.say(slog.LevelError, "nothing matches the attribute's path, ignored", "attribute", name)
+			s.say(modload.LevelError, "nothing matches the attribute's path, ignored", "attribute", name)
 			return
 		}
 		name = strings.TrimPrefix(found, dev.Syspath()+"/")
@@ -312,7 +312,7 @@ func (s *state) setAttr(t *token) {
 	}
 	s.did("ATTR{"+t.attr+"}", "=", value)
 	if err := s.host.SetAttr(dev, name, value); err != nil {
-		s.say(slog.LevelError, "cannot write the attribute", "attribute", name, "value", value, "error", err)
+		s.say(modload.LevelError, "cannot write the attribute", "attribute", name, "value", value, "error", err)
 	}
 }
 
@@ -327,7 +327,7 @@ func (s *state) setSysctl(t *token) {
 	}
 	s.did("SYSCTL{"+name+"}", "=", value)
 	if err := s.host.SetSysctl(sysctlName(name), value); err != nil {
-		s.say(slog.LevelError, "cannot write the kernel parameter", "sysctl", name, "value", value, "error", err)
+		s.say(modload.LevelError, "cannot write the kernel parameter", "sysctl", name, "value", value, "error", err)
 	}
 }
 

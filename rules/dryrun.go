@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"log/slog"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules/builtin"
 )
 
@@ -75,7 +75,7 @@ type Recorder struct {
 	Consts     map[string]string
 	Cmdline    string
 	Globals    map[string]string
-	Logger     *slog.Logger
+	Logger     modload.Logger
 	Effects    []Effect
 	Ran        []string // programs and builtins in their order
 	LastEnv    []string // of the last program
@@ -158,4 +158,4 @@ func (r *Recorder) Global(key string) (string, bool) {
 	return value, ok
 }
 
-func (r *Recorder) Log() *slog.Logger { return r.Logger }
+func (r *Recorder) Log() modload.Logger { return r.Logger }

@@ -2,11 +2,12 @@ package rules
 
 import (
 	"context"
-	"log/slog"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules/builtin"
 )
 
@@ -393,19 +394,29 @@ func (s *state) result() hotplug.Result {
 }
 
 // say logs what went wrong at the line that runs.
-func (s *state) say(level slog.Level, message string, args ...any) {
+func (s *state) say(level modload.Level, message string, args ...any) {
 	if s.trace != nil {
 		note := message
 		for i := 0; i+1 < len(args); i += 2 {
-			note += " " + slog.Any(args[i].(string), args[i+1]).String()
+			note += fmt.Sprintf(" %v=%v", args[i], args[i+1])
 		}
 		s.note(note)
 	}
 	log := s.host.Log()
-	if log == nil || !log.Enabled(s.ctx, level) {
+	if log == nil {
 		return
 	}
-	log.Log(s.ctx, level, message, append([]any{"rule", s.rule.String()}, args...)...)
+	args = append([]any{"rule", s.rule}, args...)
+	switch {
+	case level >= modload.LevelError:
+		log.Error(message, args...)
+	case level >= modload.LevelWarn:
+		log.Warn(message, args...)
+	case level >= modload.LevelInfo:
+		log.Info(message, args...)
+	default:
+		log.Debug(message, args...)
+	}
 }
 
 func (s *state) note(text string) {

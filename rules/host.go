@@ -2,9 +2,9 @@ package rules
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules/builtin"
 )
 
@@ -41,7 +41,7 @@ type Host interface {
 	// substitutions see it where the event has no such property; programs and listeners do not.
 	Global(key string) (string, bool)
 	// Log returns the logger for what rules have to say: with the event's attributes on it, or nil.
-	Log() *slog.Logger
+	Log() modload.Logger
 }
 
 // Users looks up names of users and groups.

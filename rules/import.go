@@ -3,10 +3,10 @@ package rules
 import (
 	"errors"
 	"io/fs"
-	"log/slog"
 	"strings"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 )
 
 // importInto runs an IMPORT and says whether it found anything to import.
@@ -37,7 +37,7 @@ func (s *state) importFile(t *token) bool {
 	text, err := s.dev.Roots().ReadFile(name)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.say(slog.LevelError, "cannot read the file to import", "file", name, "error", err)
+			s.say(modload.LevelError, "cannot read the file to import", "file", name, "error", err)
 		}
 		return false
 	}
@@ -59,7 +59,7 @@ func (s *state) importProgram(t *token) bool {
 		// What was cut off may be half a line.
 		out = out[:lineSize-1]
 		out = out[:strings.LastIndexAny(out, "\n\r")+1]
-		s.say(slog.LevelWarn, "IMPORT{program} printed more than 16 KiB: the rest is not looked at", "command", command)
+		s.say(modload.LevelWarn, "IMPORT{program} printed more than 16 KiB: the rest is not looked at", "command", command)
 	}
 	s.importLines(t, out)
 	return true
@@ -67,12 +67,12 @@ func (s *state) importProgram(t *token) bool {
 
 // programLevel is how loud it is to be said that a program has failed: a status other than 0 is an answer, which most
 // devices get from one helper or another; not to run at all, or not to end, is news.
-func programLevel(err error) slog.Level {
+func programLevel(err error) modload.Level {
 	var program *hotplug.ProgramError
 	if _, answered := hotplug.Status(err); answered || !errors.As(err, &program) {
-		return slog.LevelDebug
+		return modload.LevelDebug
 	}
-	return slog.LevelInfo
+	return modload.LevelInfo
 }
 
 // importLines sets the properties of text: one KEY=value a line, the value in quotes or not. What is no such line is
@@ -88,7 +88,7 @@ func (s *state) importLines(t *token, text string) {
 		key, value, ok := importedProperty(line)
 		if !ok {
 			if trimmed := strings.Trim(line, blanks); trimmed != "" && trimmed[0] != '#' {
-				s.say(slog.LevelDebug, "a line to import is no KEY=value", "line", line)
+				s.say(modload.LevelDebug, "a line to import is no KEY=value", "line", line)
 			}
 			continue
 		}
@@ -139,7 +139,7 @@ func (s *state) importBuiltin(t *token) bool {
 	call := &s.call
 	call.Event, call.Device, call.Args, call.Log = s.ev, s.dev, args[1:], s.host.Log()
 	if err := s.host.Builtin(s.ctx, args[0], call); err != nil {
-		s.say(slog.LevelDebug, "builtin failed", "builtin", args, "error", err)
+		s.say(modload.LevelDebug, "builtin failed", "builtin", args, "error", err)
 		if t.once >= 0 {
 			s.onceOK[t.once] = false
 		}

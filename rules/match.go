@@ -3,10 +3,10 @@ package rules
 import (
 	"errors"
 	"io/fs"
-	"log/slog"
 	"strings"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 )
 
 // compare compares value with a token's pattern.
@@ -161,7 +161,7 @@ func (s *state) compareSysctl(t *token) bool {
 	}
 	value, err := s.host.Sysctl(sysctlName(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.say(slog.LevelError, "cannot read the kernel parameter", "sysctl", name, "error", err)
+		s.say(modload.LevelError, "cannot read the kernel parameter", "sysctl", name, "error", err)
 		return false
 	}
 	return s.compare(t, strings.TrimFunc(value, func(r rune) bool { return r < 128 && isSpace(byte(r)) }))

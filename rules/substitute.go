@@ -1,10 +1,11 @@
 package rules
 
 import (
-	"log/slog"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/kudev/kudev/modload"
 )
 
 // expand resolves a template's substitutions. Its second result is false when what comes out would not fit into size
@@ -65,7 +66,7 @@ func (s *state) tooLong(value string) {
 	if len(value) > 80 {
 		value = value[:80] + "…"
 	}
-	s.say(slog.LevelWarn, "the value is too long, its key is ignored", "value", value)
+	s.say(modload.LevelWarn, "the value is too long, its key is ignored", "value", value)
 }
 
 // single gives the value of those substitutions that exist as a string already.

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -13,23 +10,24 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/modload"
 )
 
 // applet is what kmod's programs have in common: their messages, "modprobe: ERROR: could not …", and their log.
 type applet struct {
 	*env
-	level  slog.Level // messages below are not said
-	syslog bool       // to syslog(3) rather than stderr
+	level  modload.Level // messages below are not said
+	syslog bool          // to syslog(3) rather than stderr
 }
 
-// The levels of kmod's messages that slog has no name for.
+// The levels of kmod's messages that modload has no name for.
 const (
-	levelFatal = slog.LevelError + 4
-	levelMute  = slog.LevelError + 100 // above everything
+	levelFatal = modload.LevelError + 4
+	levelMute  = modload.LevelError + 100 // above everything
 )
 
-func (a *applet) say(level slog.Level, format string, args ...any) {
+func (a *applet) say(level modload.Level, format string, args ...any) {
 	if level < a.level {
 		return
 	}
@@ -37,13 +35,13 @@ func (a *applet) say(level slog.Level, format string, args ...any) {
 	switch {
 	case level >= levelFatal:
 		name = "FATAL"
-	case level >= slog.LevelError:
+	case level >= modload.LevelError:
 		name = "ERROR"
-	case level >= slog.LevelWarn:
+	case level >= modload.LevelWarn:
 		name = "WARNING"
 	case level >= modload.LevelNotice:
 		name = "NOTICE"
-	case level >= slog.LevelInfo:
+	case level >= modload.LevelInfo:
 		name = "INFO"
 	}
 	text := fmt.Sprintf(format, args...)
@@ -53,49 +51,31 @@ func (a *applet) say(level slog.Level, format string, args ...any) {
 	fmt.Fprintf(a.stderr, "%s: %s: %s\n", a.name, name, text)
 }
 
-func (a *applet) errorf(format string, args ...any) { a.say(slog.LevelError, format, args...) }
+func (a *applet) errorf(format string, args ...any) { a.say(modload.LevelError, format, args...) }
 
-// logger is a log whose records become messages of the program.
-func (a *applet) logger() *slog.Logger { return slog.New(appletHandler{a, ""}) }
+// appletLogger is a log whose messages are the program's.
+type appletLogger struct{ *applet }
 
-type appletHandler struct {
-	a     *applet
-	attrs string
+func (a *applet) logger() modload.Logger { return appletLogger{a} }
+
+func (l appletLogger) Debug(text string, args ...any) { l.record(modload.LevelDebug, text, args) }
+func (l appletLogger) Info(text string, args ...any)  { l.record(modload.LevelInfo, text, args) }
+func (l appletLogger) Warn(text string, args ...any)  { l.record(modload.LevelWarn, text, args) }
+func (l appletLogger) Error(text string, args ...any) { l.record(modload.LevelError, text, args) }
+
+func (l appletLogger) record(level modload.Level, text string, args []any) {
+	l.say(level, "%s%s", text, log.Attributes(args))
 }
-
-func (h appletHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.a.level }
-
-func (h appletHandler) Handle(_ context.Context, r slog.Record) error {
-	var b bytes.Buffer
-	b.WriteString(h.attrs)
-	r.Attrs(func(at slog.Attr) bool {
-		writeAttr(&b, "", at)
-		return true
-	})
-	h.a.say(r.Level, "%s%s", r.Message, b.String())
-	return nil
-}
-
-func (h appletHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	var b bytes.Buffer
-	for _, at := range attrs {
-		writeAttr(&b, "", at)
-	}
-	h.attrs += b.String()
-	return h
-}
-
-func (h appletHandler) WithGroup(string) slog.Handler { return h }
 
 // toSyslog sends one message to /dev/log. See syslog(3).
-func toSyslog(ident string, level slog.Level, text string) error {
+func toSyslog(ident string, level modload.Level, text string) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	const daemon = 3 << 3
-	message := fmt.Sprintf("<%d>%s %s: %s", daemon|syslogLevel(level), time.Now().Format(time.Stamp), ident, text)
+	message := fmt.Sprintf("<%d>%s %s: %s", daemon|log.Syslog(level), time.Now().Format(time.Stamp), ident, text)
 	return unix.Sendto(fd, []byte(message), 0, &unix.SockaddrUnix{Name: "/dev/log"})
 }
 

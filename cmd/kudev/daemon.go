@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/modload"
 )
 
@@ -34,11 +34,8 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	level := new(slog.LevelVar)
-	level.Set(cfg.LogLevel())
-	log := slog.New(newDaemonLogHandler(e.stderr, cfg, level))
+	log := log.NewDaemon(e.stderr, cfg)
 	opts := e.daemonOptions(cfg, log)
-	opts.Level = level
 	opts.Coldplug = *cold
 	opts.RulesDirs = *rulesDirs
 	opts.Ready = daemon.Readiness{FD: *readyFD, NotifySocket: os.Getenv("NOTIFY_SOCKET")}
@@ -89,6 +86,6 @@ func startDaemon(ctx context.Context, opts daemon.Options) (*daemon.Daemon, erro
 }
 
 // daemonOptions are what every daemon is started with, the one of a lone coldplug included.
-func (e *env) daemonOptions(cfg *modload.Config, log *slog.Logger) daemon.Options {
+func (e *env) daemonOptions(cfg *modload.Config, log *log.Logger) daemon.Options {
 	return daemon.Options{Config: cfg, Roots: e.roots, Log: log, Version: version, Ready: daemon.Readiness{FD: -1}}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"strings"
 
 	"github.com/kudev/kudev/modload"
@@ -37,7 +36,7 @@ func depmodOptions() []getoptOption {
 
 // runDepmod writes the indexes of a module tree. See depmod(8); where kmod 30 and later ones differ (-m, -o), it is the later.
 func runDepmod(ctx context.Context, e *env, args []string) error {
-	a := &applet{env: e, level: slog.LevelWarn}
+	a := &applet{env: e, level: modload.LevelWarn}
 	found, rest, err := a.getopt(depmodOptions(), args)
 	if err != nil {
 		return err
@@ -71,7 +70,7 @@ func runDepmod(ctx context.Context, e *env, args []string) error {
 		case "errsyms":
 			o.ReportUnresolved = true
 		case "verbose":
-			a.level -= slog.LevelWarn - slog.LevelInfo
+			a.level -= modload.LevelWarn - modload.LevelInfo
 			o.Verbose = e.stdout
 		case "show":
 			show = true
@@ -84,7 +83,7 @@ func runDepmod(ctx context.Context, e *env, args []string) error {
 		case "warn":
 			o.ReportDuplicates = true
 		case "ignored":
-			a.say(slog.LevelWarn, "Ignored deprecated option")
+			a.say(modload.LevelWarn, "Ignored deprecated option")
 		case "help":
 			return a.depmodHelp()
 		case "version":

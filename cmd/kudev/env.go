@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"slices"
 
 	"github.com/spf13/pflag"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
 )
@@ -137,11 +137,11 @@ func (e *env) resolveOptions(options modload.Options) (*modload.Config, error) {
 }
 
 // logger returns the log of a command: to stderr, at the configured level.
-func (e *env) logger(cfg *modload.Config) *slog.Logger {
-	return slog.New(newLogHandler(e.stderr, cfg.LogLevel(), e.name+": "))
+func (e *env) logger(cfg *modload.Config) *log.Logger {
+	return log.New(e.stderr, cfg.LogLevel(), e.name+": ")
 }
 
 // daemonLogger returns the log of a process that nobody looks at, such as a request of the kernel's.
-func (e *env) daemonLogger(cfg *modload.Config) *slog.Logger {
-	return slog.New(newDaemonLogHandler(e.stderr, cfg, cfg.LogLevel()))
+func (e *env) daemonLogger(cfg *modload.Config) *log.Logger {
+	return log.NewDaemon(e.stderr, cfg)
 }

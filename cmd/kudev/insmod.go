@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 
 // runInsmod hands the kernel one module's file: no dependencies, no configuration but kudev.conf's forbid and allow lists. See insmod(8).
 func runInsmod(ctx context.Context, e *env, args []string) error {
-	a := &applet{env: e, level: slog.LevelWarn}
+	a := &applet{env: e, level: modload.LevelWarn}
 	found, rest, err := a.getopt([]getoptOption{
 		{id: "ignored", short: 'p'},
 		{id: "syslog", short: 's', long: "syslog"},
@@ -34,7 +33,7 @@ func runInsmod(ctx context.Context, e *env, args []string) error {
 		case "syslog":
 			a.syslog = true
 		case "verbose":
-			a.level = slog.LevelInfo
+			a.level = modload.LevelInfo
 		case "force":
 			force |= modload.IgnoreModversions | modload.IgnoreVermagic
 		case "vermagic":
@@ -82,7 +81,7 @@ func runInsmod(ctx context.Context, e *env, args []string) error {
 	}
 	parameters := strings.Join(rest[1:], " ")
 	untilSignal(ctx) // what the kernel has begun is waited for
-	a.say(slog.LevelInfo, "insmod %s %s", path, parameters)
+	a.say(modload.LevelInfo, "insmod %s %s", path, parameters)
 	if err := modload.InsertFile(modload.NewKernel(cfg), path, parameters, force); err != nil {
 		a.errorf("could not insert module %s: %s", name, insertCause(err))
 		return exitStatus(1)
@@ -92,7 +91,7 @@ func runInsmod(ctx context.Context, e *env, args []string) error {
 
 // runRmmod takes modules out of the kernel, one by one: nothing that they brought along. See rmmod(8).
 func runRmmod(ctx context.Context, e *env, args []string) error {
-	a := &applet{env: e, level: slog.LevelError}
+	a := &applet{env: e, level: modload.LevelError}
 	found, rest, err := a.getopt([]getoptOption{
 		{id: "force", short: 'f', long: "force"},
 		{id: "syslog", short: 's', long: "syslog"},
@@ -112,7 +111,7 @@ func runRmmod(ctx context.Context, e *env, args []string) error {
 		case "syslog":
 			a.syslog = true
 		case "verbose":
-			a.level -= slog.LevelWarn - slog.LevelInfo
+			a.level -= modload.LevelWarn - modload.LevelInfo
 		case "ignored":
 			a.errorf("unexpected getopt_long() value 'w'.")
 			return exitStatus(1)
@@ -145,7 +144,7 @@ func runRmmod(ctx context.Context, e *env, args []string) error {
 			failed = true
 			continue
 		}
-		a.say(slog.LevelInfo, "rmmod %s", name)
+		a.say(modload.LevelInfo, "rmmod %s", name)
 		if err := modload.RemoveModule(ctx, kernel, name, force, 0); err != nil {
 			failed = true
 			var stays *modload.RemoveError

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -34,7 +33,7 @@ func modinfoOptions() []getoptOption {
 
 // runModinfo shows what modules say of themselves. See modinfo(8).
 func runModinfo(ctx context.Context, e *env, args []string) error {
-	a := &applet{env: e, level: slog.LevelWarn}
+	a := &applet{env: e, level: modload.LevelWarn}
 	found, rest, err := a.getopt(modinfoOptions(), args)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -72,7 +71,7 @@ type modprobe struct {
 
 // runModprobe loads and removes modules with all that they need. See modprobe(8); -l and -t are those of module-init-tools.
 func runModprobe(ctx context.Context, e *env, args []string) error {
-	m := &modprobe{applet: &applet{env: e, level: slog.LevelWarn}, out: bufio.NewWriter(e.stdout)}
+	m := &modprobe{applet: &applet{env: e, level: modload.LevelWarn}, out: bufio.NewWriter(e.stdout)}
 	defer m.out.Flush()
 	found, rest, err := m.arguments(args)
 	if err != nil {
@@ -126,7 +125,7 @@ func runModprobe(ctx context.Context, e *env, args []string) error {
 			m.level = levelMute
 			m.children = append(m.children, "-q")
 		case "verbose":
-			m.level -= slog.LevelWarn - slog.LevelInfo
+			m.level -= modload.LevelWarn - modload.LevelInfo
 			m.children = append(m.children, "-v")
 		case "list":
 			m.list = true
@@ -162,7 +161,7 @@ func runModprobe(ctx context.Context, e *env, args []string) error {
 		m.errorf("%v", err)
 	}
 	for _, p := range m.index.Problems() {
-		m.say(slog.LevelWarn, "%v", p)
+		m.say(modload.LevelWarn, "%v", p)
 	}
 	switch {
 	case show == "config":
@@ -221,9 +220,9 @@ func (m *modprobe) each(names []string, do func(name string) error) error {
 }
 
 // fatal is the level of what ends the program, unless there are more names to come.
-func (m *modprobe) fatal() slog.Level {
+func (m *modprobe) fatal() modload.Level {
 	if m.all {
-		return slog.LevelWarn
+		return modload.LevelWarn
 	}
 	return levelFatal
 }
@@ -257,7 +256,7 @@ func (m *modprobe) load(ctx context.Context, name, parameters string) error {
 		DryRun:        m.dry,
 	}
 	m.parameters = parameters
-	if m.depends || m.level < slog.LevelWarn {
+	if m.depends || m.level < modload.LevelWarn {
 		request.Step = m.step
 	}
 	outcomes, err := m.loader().Load(ctx, request)
@@ -305,7 +304,7 @@ func (m *modprobe) unload(ctx context.Context, name string) error {
 		IgnoreLoaded:   m.depends,
 		DryRun:         m.dry,
 	}
-	if m.depends || m.level < slog.LevelWarn {
+	if m.depends || m.level < modload.LevelWarn {
 		request.Step = m.step
 	}
 	err := m.loader().Remove(ctx, request)

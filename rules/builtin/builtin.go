@@ -11,9 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules/builtin/hwdb"
 )
 
@@ -22,7 +22,7 @@ type Call struct {
 	Event  *hotplug.Event
 	Device *hotplug.Device
 	Args   []string // what stands behind the builtin's name
-	Log    *slog.Logger
+	Log    modload.Logger
 
 	// Get returns a property of the event as the rules have it now; Set adds one, Unset takes it away (nil: nothing does).
 	Get   func(key string) (string, bool)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -26,8 +26,7 @@ import (
 type Options struct {
 	Config  *modload.Config
 	Roots   hotplug.Roots
-	Log     *slog.Logger
-	Level   *slog.LevelVar // of Log; nil when it cannot be changed
+	Log     *log.Logger
 	Version string
 	Ready   Readiness
 	// Coldplug replays what is there, after readiness.
@@ -56,7 +55,7 @@ type Options struct {
 // with Wait.
 type Daemon struct {
 	opts     Options
-	log      *slog.Logger
+	log      *log.Logger
 	began    Micros
 	claim    *modload.Claim
 	source   Source
@@ -106,9 +105,6 @@ var errExit = errors.New("told to exit")
 func Start(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	d := &Daemon{opts: opts, log: opts.Log, began: now(), journal: NewJournal(),
 		waitFors: make(map[*waitFor]struct{}), tallies: make(map[*tally]struct{})}
-	if d.log == nil {
-		d.log = slog.New(slog.DiscardHandler)
-	}
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	var undo []func()
 	defer func() {
@@ -380,19 +376,16 @@ func (d *Daemon) setLogLevel(s string) error {
 	if !ok {
 		return fmt.Errorf("unknown log level %q", s)
 	}
-	if d.opts.Level == nil {
-		return errors.New("the log level cannot be changed here")
-	}
-	d.opts.Level.Set(level)
+	d.log.SetLevel(level)
 	return nil
 }
 
 // levels are syslog's, by name and by number.
-var levels = map[string]slog.Level{
-	"emerg": slog.LevelError, "alert": slog.LevelError, "crit": slog.LevelError, "err": slog.LevelError, "error": slog.LevelError,
-	"warning": slog.LevelWarn, "warn": slog.LevelWarn, "notice": modload.LevelNotice, "info": slog.LevelInfo, "debug": slog.LevelDebug,
-	"0": slog.LevelError, "1": slog.LevelError, "2": slog.LevelError, "3": slog.LevelError, "4": slog.LevelWarn,
-	"5": modload.LevelNotice, "6": slog.LevelInfo, "7": slog.LevelDebug,
+var levels = map[string]modload.Level{
+	"emerg": modload.LevelError, "alert": modload.LevelError, "crit": modload.LevelError, "err": modload.LevelError, "error": modload.LevelError,
+	"warning": modload.LevelWarn, "warn": modload.LevelWarn, "notice": modload.LevelNotice, "info": modload.LevelInfo, "debug": modload.LevelDebug,
+	"0": modload.LevelError, "1": modload.LevelError, "2": modload.LevelError, "3": modload.LevelError, "4": modload.LevelWarn,
+	"5": modload.LevelNotice, "6": modload.LevelInfo, "7": modload.LevelDebug,
 }
 
 // setEnv sets a property of all events to come: KEY=value, or KEY= to remove it.

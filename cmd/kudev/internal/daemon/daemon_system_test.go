@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/hotplug/hotplugtest"
@@ -53,7 +53,7 @@ func (w *world) options() Options {
 	cfg, err := modload.Resolve(o)
 	must(w.t, err)
 	return Options{
-		Config: cfg, Roots: w.roots, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Ready: Readiness{FD: -1},
+		Config: cfg, Roots: w.roots, Log: log.New(w.t.Output(), modload.LevelInfo, ""), Ready: Readiness{FD: -1},
 		NetNS: w.net.FD, RulesDirs: []string{w.rules},
 		Announce: func(item coldplug.Item, message string) error {
 			action, rest, _ := strings.Cut(message, " ")
@@ -180,7 +180,7 @@ func TestEventsLostInAnOverflowAreRecovered(t *testing.T) {
 	w.buf = 16 << 10
 	said := &lines{}
 	o := w.options()
-	o.Log = slog.New(slog.NewTextHandler(said, nil))
+	o.Log = log.New(said, modload.LevelInfo, "")
 	d, _ := w.start(o)
 	a, err := d.Coldplug(t.Context(), WaitOptions{Timeout: time.Minute})
 	must(t, err)

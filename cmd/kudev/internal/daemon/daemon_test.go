@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/hotplug/hotplugtest"
@@ -58,7 +58,7 @@ func small(t *testing.T, devices, rules string) (Options, *kernel, *lines) {
 	must(t, err)
 	k, said := &kernel{make(chan *hotplug.Event, 1000)}, &lines{}
 	return Options{
-		Config: cfg, Roots: roots, Log: slog.New(slog.NewTextHandler(said, nil)), Ready: Readiness{FD: -1}, RulesDirs: []string{base + "/rules.d"},
+		Config: cfg, Roots: roots, Log: log.New(said, modload.LevelInfo, ""), Ready: Readiness{FD: -1}, RulesDirs: []string{base + "/rules.d"},
 		Source: k, Sink: noSink{},
 		Announce: func(item coldplug.Item, message string) error {
 			dev, err := roots.Device(item.Devpath)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules"
 	"github.com/kudev/kudev/rules/builtin"
 )
@@ -118,7 +118,7 @@ func guarded(f func() error) (err error) {
 }
 
 // say logs what went wrong with an event, and writes it down in its entry.
-func (d *Daemon) say(log *slog.Logger, e *Entry, err error) {
+func (d *Daemon) say(log modload.Logger, e *Entry, err error) {
 	e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
 	var panicked *hotplug.PanicError
 	if errors.As(err, &panicked) {

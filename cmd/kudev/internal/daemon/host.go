@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules/builtin"
 )
 
@@ -58,7 +59,7 @@ func (m *Machine) Globals() []string {
 type host struct {
 	*Machine
 	policy *Policy
-	log    *slog.Logger // the daemon's, or with said set the event's own; see Log
+	log    *log.Logger // the daemon's, or with said set the event's own; see Log
 	said   bool
 	event  *hotplug.Event
 	device *hotplug.Device
@@ -178,7 +179,7 @@ func (h *host) Const(key string) string           { return h.Machine.Const.Const
 func (h *host) CommandLine() string               { return h.Line }
 
 // Log is the event's logger, made when there is something to say: of most events there is not.
-func (h *host) Log() *slog.Logger {
+func (h *host) Log() modload.Logger {
 	if !h.said {
 		h.said, h.log = true, h.log.With("device", h.event.Devpath(), "action", h.event.Action(), "seqnum", h.event.Seqnum())
 	}

@@ -1,10 +1,10 @@
 package daemon
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/rules/builtin"
 )
@@ -18,7 +18,7 @@ func TestAHelperProgramThatIsNotInstalledIsDoneInProcess(t *testing.T) {
 	h := &host{
 		Machine: &Machine{Roots: roots, Runner: &hotplug.Runner{Dirs: []string{dir}}},
 		policy:  &Policy{Builtins: builtin.New(builtin.Options{})},
-		log:     slog.New(slog.DiscardHandler), said: true, event: ev, device: roots.EventDevice(ev), entry: newEntry(ev),
+		log:     (*log.Logger)(nil), said: true, event: ev, device: roots.EventDevice(ev), entry: newEntry(ev),
 	}
 	if _, err := h.Program(t.Context(), "scsi_id --export /dev/none", nil, "r:1"); err == nil || strings.Contains(err.Error(), "not in "+dir) {
 		t.Errorf("scsi_id: %v", err)

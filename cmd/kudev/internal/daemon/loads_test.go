@@ -1,12 +1,12 @@
 package daemon
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/modload/modloadtest"
 )
@@ -20,7 +20,7 @@ func loader(t *testing.T, kernel *modloadtest.Kernel, modules ...string) *loads 
 	}
 	cfg, err := modload.Resolve(modload.Options{SystemRoot: base, Uname: func() (string, error) { return "6.1.0-test", nil }})
 	must(t, err)
-	l := newLoads(&Daemon{opts: Options{Kernel: kernel}, log: slog.New(slog.DiscardHandler)}, cfg)
+	l := newLoads(&Daemon{opts: Options{Kernel: kernel}, log: (*log.Logger)(nil)}, cfg)
 	t.Cleanup(l.close)
 	return l
 }

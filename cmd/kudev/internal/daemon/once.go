@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules"
@@ -17,7 +17,7 @@ import (
 type Once struct {
 	Config    *modload.Config
 	Roots     hotplug.Roots
-	Log       *slog.Logger
+	Log       *log.Logger
 	RulesDirs []string // when given, all the rules there are, the highest first
 	HWDB      string
 	Kernel    modload.Kernel

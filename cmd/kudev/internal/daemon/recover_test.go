@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/hotplug/hotplugtest"
 )
@@ -19,7 +19,7 @@ import (
 func recoverer(roots hotplug.Roots, busy func()) (*Daemon, func() []string) {
 	var mu sync.Mutex
 	var handled []string
-	d := &Daemon{opts: Options{Roots: roots}, log: slog.New(slog.DiscardHandler), journal: NewJournal()}
+	d := &Daemon{opts: Options{Roots: roots}, log: (*log.Logger)(nil), journal: NewJournal()}
 	d.queue = hotplug.NewQueue(func(_ context.Context, ev *hotplug.Event) (bool, error) {
 		mu.Lock()
 		defer mu.Unlock()

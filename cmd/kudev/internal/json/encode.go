@@ -1,7 +1,7 @@
 // Package json writes and reads JSON for kudev's commands and its control socket, as encoding/json does and with its struct
 // tags (name, omitempty), for the types that occur there: structs, pointers, slices, maps by string, strings, integers and
-// bools. The standard package costs 361 kB of a program that may have 6 MiB; this one costs 25 kB, and is held to the
-// standard package, value by value, in its tests.
+// bools. A program that may have 6 MiB is 300 kB smaller for it, and for going without log/slog, which links the standard package.
+// The tests hold this one to the standard package, value by value.
 //
 // What differs: <, > and & are written as they are, any other type is an error, and so is a value nested deeper than 100.
 // Everything may be called concurrently but for one Decoder.

@@ -1,37 +1,59 @@
-package main
+package log
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/modload"
 )
 
-func TestALogLineIsForAPersonOrForAMachine(t *testing.T) {
+func config(t *testing.T, root string) *modload.Config {
+	t.Helper()
+	cfg, err := modload.Resolve(modload.Options{SystemRoot: root, Uname: func() (string, error) { return "6.1.0", nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestALineIsForAPersonOrForAMachine(t *testing.T) {
 	var b bytes.Buffer
-	h := newLogHandler(&b, slog.LevelInfo, "kudev config: ")
-	log := slog.New(h).With("device", "/devices/a b").WithGroup("event")
-	log.Warn("failed\ntwice", "err", errors.New(`no "x"`), slog.Group("g", "n", 3))
-	log.Debug("not said")
-	if got, want := b.String(), "kudev config: failed twice device=\"/devices/a b\" event.err=\"no \\\"x\\\"\" event.g.n=3\n"; got != want {
+	l := New(&b, modload.LevelInfo, "kudev config: ").With("device", "/devices/a b")
+	l.Warn("failed\ntwice", "err", errors.New(`no "x"`), "n", 3, "took", 2*time.Second, "none", "")
+	l.Debug("not said")
+	if got, want := b.String(), "kudev config: failed twice device=\"/devices/a b\" err=\"no \\\"x\\\"\" n=3 took=2s none=\"\"\n"; got != want {
 		t.Errorf("wrote %q, want %q", got, want)
 	}
 	b.Reset()
-	h.levels, h.prefix, h.level = true, "", slog.LevelDebug
-	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, modload.LevelNotice, slog.LevelWarn, slog.LevelError} {
-		slog.New(h).Log(t.Context(), level, "x")
-	}
-	if got := b.String(); got != "<7>x\n<6>x\n<5>x\n<4>x\n<3>x\n" {
+	l = NewDaemon(&b, config(t, t.TempDir()))
+	l.SetLevel(modload.LevelDebug)
+	l.Debug("x")
+	l.Info("x")
+	l.Warn("x")
+	l.Error("x")
+	if got := b.String(); got != "<7>x\n<6>x\n<4>x\n<3>x\n" {
 		t.Errorf("levels: %q", got)
 	}
+	if n := Syslog(modload.LevelNotice); n != 5 {
+		t.Errorf("notice is %d", n)
+	}
+	b.Reset()
+	with := l.With("a", "b")
+	l.SetLevel(modload.LevelError)
+	with.Warn("not said")
+	if b.Len() > 0 {
+		t.Errorf("said: %s", &b)
+	}
+	l = nil
+	l.With("a", "b").Error("nobody hears it")
 }
 
 func TestTheKernelsLogIsUsedWhereStderrLeadsNowhere(t *testing.T) {
@@ -40,22 +62,18 @@ func TestTheKernelsLogIsUsedWhereStderrLeadsNowhere(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Dir(kmsg), 0o755), os.WriteFile(kmsg, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := modload.Resolve(modload.Options{SystemRoot: root, Uname: func() (string, error) { return "6.1.0", nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	slog.New(newDaemonLogHandler(null, cfg, slog.LevelInfo)).Info("begin " + strings.Repeat("x", 2000))
+	NewDaemon(null, config(t, root)).Info("begin " + strings.Repeat("x", 2000))
 	got, _ := os.ReadFile(kmsg)
 	if !bytes.HasPrefix(got, []byte("<30>kudev: begin xxx")) || len(got) != maxKmsg+1 {
 		t.Errorf("%d bytes: %.40q", len(got), got)
 	}
 	var b bytes.Buffer
-	slog.New(newDaemonLogHandler(&b, cfg, slog.LevelInfo)).Info("ready")
+	NewDaemon(&b, config(t, root)).Info("ready")
 	if b.String() != "<6>ready\n" {
 		t.Errorf("stderr: %q", b.String())
 	}
@@ -71,11 +89,7 @@ func TestALogThatNobodyReadsHoldsNothingUp(t *testing.T) {
 	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := modload.Resolve(modload.Options{SystemRoot: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(newDaemonLogHandler(w, cfg, slog.LevelInfo))
+	log := NewDaemon(w, config(t, t.TempDir()))
 	line := strings.Repeat("x", 1000)
 	for range 10 {
 		log.Info(line)
