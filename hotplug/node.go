@@ -139,7 +139,7 @@ func (w nodeWant) apply(fd int, st *unix.Stat_t, label bool) error {
 			attr := map[string]string{"selinux": "security.selinux", "smack": "security.SMACK64"}[module]
 			if attr == "" {
 				errs = append(errs, fmt.Errorf("SECLABEL{%s}: no such security module", module))
-			} else if err := unix.Setxattr(procFD(fd), attr, []byte(text), 0); err != nil {
+			} else if err := unix.Setxattr(procFD(fd), attr, []byte(text), 0); err != nil && err != unix.EOPNOTSUPP { // nothing to keep it in
 				errs = append(errs, fmt.Errorf("SECLABEL{%s}=%q: %w", module, text, err))
 			}
 		}

@@ -57,6 +57,48 @@ func TestNodesAreMadeWhereTheKernelDoesNot(t *testing.T) {
 	}
 }
 
+// A label is given when the device is added, to the node and for the module that the rule names.
+func TestSecurityLabels(t *testing.T) {
+	roots := hotplugtest.Tree(t, "/devices/virtual/test/x subsystem=test dev=1:3\n\tuevent DEVNAME=x\n")
+	s, err := hotplug.OpenStore(roots, hotplug.StoreOptions{MakeNodes: true})
+	must(t, err)
+	do := func(action string, labels map[string]string) error {
+		ev := hotplugtest.Event(t, roots, action, "/devices/virtual/test/x")
+		_, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Node: hotplug.NodeResult{SecLabel: labels}})
+		return err
+	}
+	label := func(attr string) string {
+		var b [64]byte
+		n, err := unix.Lgetxattr(roots.Dev+"/x", attr, b[:])
+		if err != nil {
+			return err.Error()
+		}
+		return string(b[:n])
+	}
+	if err := do("add", map[string]string{"selinux": "system_u:object_r:null_device_t:s0", "smack": "*"}); err != nil {
+		t.Fatalf("%v: run the test as root: sudo -E go test -tags system ./hotplug/...", err)
+	}
+	if got := label("security.selinux"); got != "system_u:object_r:null_device_t:s0" {
+		t.Errorf("SELinux's label is %s", got)
+	}
+	if got := label("security.SMACK64"); got != "*" {
+		t.Errorf("SMACK's label is %s", got)
+	}
+	must(t, do("change", map[string]string{"smack": "_"}))
+	if got := label("security.SMACK64"); got != "*" {
+		t.Errorf("a change made SMACK's label %s", got)
+	}
+	if err := do("add", map[string]string{"tomoyo": "x"}); err == nil || !strings.Contains(err.Error(), "SECLABEL{tomoyo}: no such security module") {
+		t.Errorf("another module: %v", err)
+	}
+	must(t, do("remove", nil))
+	must(t, unix.Mount("ramfs", roots.Dev, "ramfs", 0, "")) // has no labels
+	defer unix.Unmount(roots.Dev, unix.MNT_DETACH)
+	if err := do("add", map[string]string{"selinux": "x"}); err != nil || label("security.selinux") == "x" {
+		t.Errorf("where there are no labels: %v", err)
+	}
+}
+
 func TestStaticNodesAreMade(t *testing.T) {
 	roots := hotplugtest.Tree(t, "")
 	nodes, err := hotplug.ParseStaticNodes("tun net/tun c10:200\nloop loop9 b7:9\n")
