@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,8 +23,8 @@ const (
 	UdevGroup   = 2 // what a device manager tells of an event that it has handled
 )
 
-// DefaultBuffer is the receive buffer that a listener asks for, in bytes: room for about 100,000 events. The kernel takes
-// memory only for what is in it.
+// DefaultBuffer is the receive buffer that a listener asks for, in bytes: room for about 100,000 events; on a machine with
+// little memory an eighth of it. The kernel takes memory only for what is in it.
 const DefaultBuffer = 128 << 20
 
 // ErrOverflow says that the kernel dropped events since the receive buffer was full.
@@ -32,7 +33,7 @@ var ErrOverflow = errors.New("the kernel dropped events: receive buffer overflow
 // ListenOptions may all be left out.
 type ListenOptions struct {
 	Group  int                  // KernelGroup (0 means that) or UdevGroup
-	Buffer int                  // receive buffer in bytes, 0 means DefaultBuffer
+	Buffer int                  // receive buffer in bytes, 0 means DefaultBuffer, or less: see there
 	NetNS  int                  // a descriptor of the network namespace to listen in, 0 means that of the process
 	Filter []bpf.RawInstruction // what the kernel drops before it reaches the buffer
 
@@ -110,7 +111,7 @@ func Listen(opts ListenOptions) (*Listener, error) {
 		opts.Group = KernelGroup
 	}
 	if opts.Buffer <= 0 {
-		opts.Buffer = DefaultBuffer
+		opts.Buffer = min(DefaultBuffer, memory()/8)
 	}
 	conn, err := netlink.Dial(unix.NETLINK_KOBJECT_UEVENT, &netlink.Config{NetNS: opts.NetNS})
 	if err != nil {
@@ -122,6 +123,16 @@ func Listen(opts ListenOptions) (*Listener, error) {
 		return nil, fmt.Errorf("listen for uevents: %w", err)
 	}
 	return l, nil
+}
+
+// memory is how much the machine has, in bytes. What waits may take a part of it: of what does not fit /sys tells more than
+// a process that was killed for memory.
+func memory() int {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil || info.Totalram == 0 {
+		return math.MaxInt
+	}
+	return int(min(uint64(info.Totalram)*uint64(max(info.Unit, 1)), math.MaxInt))
 }
 
 // prepare sets the socket up, and joins the group last: what arrives has passed all of it.

@@ -27,7 +27,7 @@ type Handler func(ctx context.Context, ev *Event) (caused bool, err error)
 // QueueOptions may all be left out.
 type QueueOptions struct {
 	Workers   int           // events handled at once, at most; 0 means 32. See Queue
-	Max       int           // events held; Add waits for room beyond. 0 means 262144
+	Max       int           // events held; Add waits for room beyond. 0 means 262144, on a machine with little memory an eighth of it
 	Timeout   time.Duration // of one event; 0 means 180 s
 	BusyEvery time.Duration // how often an event is tried again after ErrBusy; 0 means 200 ms
 	BusyLimit time.Duration // and for how long; 0 means 3 min
@@ -141,7 +141,8 @@ func NewQueue(handler Handler, opts QueueOptions) *Queue {
 	}
 	few := min(4*runtime.GOMAXPROCS(0), opts.Workers)
 	if opts.Max <= 0 {
-		opts.Max = 1 << 18
+		const size = 3 << 9 // of one, with what the queue adds
+		opts.Max = min(1<<18, max(memory()/8/size, 1<<12))
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = 180 * time.Second

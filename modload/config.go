@@ -287,7 +287,7 @@ func (c *Config) Workers() int { return c.number("workers") }
 // LoadWorkers returns how many modules are inserted at a time, 0 to choose by the processors.
 func (c *Config) LoadWorkers() int { return c.number("load_workers") }
 
-// ReceiveBuffer returns the size of the uevent socket's buffer in bytes.
+// ReceiveBuffer returns the size of the uevent socket's buffer in bytes; 0 leaves it to the listener.
 func (c *Config) ReceiveBuffer() int { return c.number("receive_buffer") }
 
 // Forbid returns the patterns of modules that are never loaded, in order.

@@ -125,7 +125,7 @@ var definitions = []definition{
 	{name: "workers", kind: kindCount, initial: "0"},
 	{name: "load_workers", kind: kindCount, initial: "0"},
 	// The uevent socket's buffer.
-	{name: "receive_buffer", kind: kindSize, initial: "128M"},
+	{name: "receive_buffer", kind: kindSize, initial: "0"},
 	// Modules that are never loaded, and the only ones that are; every line counts, of all sources.
 	{name: "forbid", kind: kindPatterns},
 	{name: "allow", kind: kindPatterns},
