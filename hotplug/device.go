@@ -250,7 +250,7 @@ func (d *Device) Children() []*Device {
 // inside is the place of a name below the device's directory. The name may go up with "..", though never out of sysfs.
 func (d *Device) inside(name string) string { return d.devpath + "/" + strings.TrimLeft(name, "/") }
 
-// Attr reads an attribute as udev does: trailing newlines removed; of the links driver, subsystem and module the last
+// Attr reads an attribute as udev does: what stands before a NUL, trailing newlines removed; of the links driver, subsystem and module the last
 // part of what they say. Any other link, a directory and a file that may not be read are errors; one that satisfies
 // errors.Is(err, fs.ErrNotExist) means that nothing has that name. The first answer is kept.
 func (d *Device) Attr(name string) (string, error) {
@@ -276,6 +276,9 @@ func (d *Device) readAttr(name string) (string, error) {
 	value, err := d.roots.sys().readFlags(at, unix.O_NOFOLLOW)
 	if err != nil {
 		return "", &attributeError{name, d.devpath, err}
+	}
+	if end := strings.IndexByte(value, 0); end >= 0 { // texts of a device tree end in one
+		value = value[:end]
 	}
 	return strings.TrimRight(value, "\n\r"), nil
 }

@@ -114,8 +114,10 @@ func TestChildrenAreTheNextDevicesBelow(t *testing.T) {
 func TestAttributesAreReadAsUdevDoes(t *testing.T) {
 	roots := hotplugtest.Tree(t, machine)
 	must(t, os.Chmod(roots.Sys+disk+"/size", 0o644))
+	must(t, os.WriteFile(roots.Sys+disk+"/model", []byte("Board\x00rest\n"), 0o644)) // as texts of a device tree are
 	for _, c := range []struct{ devpath, name, want string }{
 		{disk, "size", "2048"},
+		{disk, "model", "Board"},
 		{disk, "queue/rotational", "1"},
 		{disk, "subsystem", "block"},
 		{disk, "../../vendor", "missing"},
@@ -314,7 +316,7 @@ func TestOfErrorsJoinedEachMustMeanThatTheDeviceIsGone(t *testing.T) {
 func TestANodeNameThatIsNoneIsNotTaken(t *testing.T) {
 	for name, want := range map[string]string{
 		"sda": "sda", "/dev/sda": "sda", "bus/usb/001/002": "bus/usb/001/002",
-		"..": "", "../sda": "", "/dev/../etc/passwd": "", "/etc/passwd": "", "a/../../b": "", "a/../b": "", "//sda": "", "/dev//sda": "", "a/": "", "a\nb": "", "a\x7f": "",
+		"..": "", "../sda": "", "/dev/../etc/passwd": "", "/etc/passwd": "", "a/../../b": "", "a/../b": "", "//sda": "", "/dev//sda": "", "a/": "", "a\x1bb": "", "a\x7f": "",
 	} {
 		dev := hotplug.Roots{}.EventDevice(hotplug.NewEvent("add", "/devices/x", "block", "MAJOR=8", "MINOR=0", "DEVNAME="+name))
 		if got := dev.Devname(); got != want {

@@ -123,6 +123,7 @@ func (e *Event) parse(header int) error {
 		e.flags = headerAction | headerDevpath
 		at = header + 1
 	}
+	broken := strings.IndexByte(e.buf, '\n') >= 0 || strings.IndexByte(e.buf, '\r') >= 0
 	for at < len(e.buf) {
 		end := strings.IndexByte(e.buf[at:], 0)
 		if end < 0 {
@@ -134,11 +135,17 @@ func (e *Event) parse(header int) error {
 			at++
 			continue
 		}
-		eq := strings.IndexByte(e.buf[at:end], '=')
+		to := end
+		if broken { // a driver's mistake: udev takes what stands before a line break
+			if n := strings.IndexAny(e.buf[at:end], "\n\r"); n >= 0 {
+				to = at + n
+			}
+		}
+		eq := strings.IndexByte(e.buf[at:to], '=')
 		if eq <= 0 {
 			return bad("a property without '='", []byte(e.buf[at:end]))
 		}
-		p := property{uint16(at), uint16(at + eq), uint16(end)}
+		p := property{uint16(at), uint16(at + eq), uint16(to)}
 		value := span{p.eq + 1, p.to}
 		switch e.buf[at : at+eq] {
 		case "ACTION":

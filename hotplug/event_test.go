@@ -83,6 +83,22 @@ func TestLaterPropertyCounts(t *testing.T) {
 	}
 }
 
+// Some drivers put a line break into what they say: it would forge lines of the record.
+func TestALineBreakEndsAValue(t *testing.T) {
+	e, err := ParseEvent([]byte("add@/devices/x\x00ACTION=add\x00DEVPATH=/devices/x\x00A=one\nE:FORGED=1\x00B=two\r\x00C=\n\x00D=four\x00"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"A": "one", "B": "two", "C": "", "D": "four"} {
+		if got, ok := e.Get(key); got != want || !ok {
+			t.Errorf("%s is %q, %v", key, got, ok)
+		}
+	}
+	if _, err := ParseEvent([]byte("add@/devices/x\x00A\n=one\x00")); err == nil {
+		t.Error("a line break in a key is taken")
+	}
+}
+
 func TestSizesOfEvent(t *testing.T) {
 	for _, n := range []int{0, 1, 10, 13, 14, 15, 31, 32, 33, 100, 1000} {
 		var properties []string

@@ -3,7 +3,8 @@ package hotplug
 import "strings"
 
 // kinship finds, for a new event, the unfinished ones that it has to wait for: those of its own path, of the paths above
-// and below it, of its old path on a move, and of the same node, device number or interface.
+// and below it, of its old path on a move, and of the same node, device number or interface, or of the same name in its
+// subsystem where a device has neither: those of one id in udev's database.
 //
 // It holds a tree of path components with, at each path, the latest unfinished event. Two events of which one's path
 // lies above the other's always wait for one another, so that what is latest has all the earlier ones behind it. Hence a
@@ -14,9 +15,13 @@ import "strings"
 // So an event costs the depth of its path, whatever number is queued.
 type kinship struct {
 	root   kinNode
-	nodes  map[string]*item // by DEVNAME
-	number map[numKey]*item // by device number and interface
+	nodes  map[string]*item  // by DEVNAME
+	number map[numKey]*item  // by device number and interface
+	named  map[nameKey]*item // by the name of what has neither
 }
+
+// nameKey is a device's kernel name in its subsystem.
+type nameKey struct{ subsystem, name string }
 
 // numKey is a device number (kind 'b' or 'c') or an interface's index (kind 'n').
 type numKey struct {
@@ -55,10 +60,17 @@ func keysOf(ev *Event) (devname string, num [2]numKey, n int) {
 	return devname, num, n
 }
 
+// nameOf returns the name of an event's device that has no number and is no interface, false for one that is or has no
+// subsystem.
+func nameOf(ev *Event, numbers int) (nameKey, bool) {
+	path := ev.Devpath()
+	return nameKey{ev.Subsystem(), path[strings.LastIndexByte(path, '/')+1:]}, numbers == 0 && ev.Subsystem() != ""
+}
+
 // add enters it, the latest event, and makes it wait for its kin.
 func (k *kinship) add(it *item) {
 	if k.nodes == nil {
-		k.nodes, k.number = make(map[string]*item), make(map[numKey]*item)
+		k.nodes, k.number, k.named = make(map[string]*item), make(map[numKey]*item), make(map[nameKey]*item)
 	}
 	it.at[0] = k.enter(it, it.ev.Devpath())
 	if old := it.ev.DevpathOld(); old != "" && old != it.ev.Devpath() {
@@ -78,6 +90,10 @@ func (k *kinship) add(it *item) {
 	for _, key := range num[:count] {
 		it.waitFor(k.number[key])
 		k.number[key] = it
+	}
+	if key, ok := nameOf(it.ev, count); ok {
+		it.waitFor(k.named[key])
+		k.named[key] = it
 	}
 }
 
@@ -166,5 +182,8 @@ func (k *kinship) remove(it *item) {
 		if k.number[key] == it {
 			delete(k.number, key)
 		}
+	}
+	if key, ok := nameOf(it.ev, count); ok && k.named[key] == it {
+		delete(k.named, key)
 	}
 }

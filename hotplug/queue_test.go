@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"runtime"
 	"strings"
 	"sync"
@@ -26,15 +27,16 @@ func related(a, b *Event) bool {
 	bn, bok := b.Devnum()
 	return a.Devname() != "" && a.Devname() == b.Devname() ||
 		aok && bok && an == bn && (a.Subsystem() == "block") == (b.Subsystem() == "block") ||
-		a.Ifindex() > 0 && a.Ifindex() == b.Ifindex()
+		a.Ifindex() > 0 && a.Ifindex() == b.Ifindex() ||
+		!aok && !bok && a.Ifindex() == 0 && b.Ifindex() == 0 && a.Subsystem() == b.Subsystem() && path.Base(a.Devpath()) == path.Base(b.Devpath())
 }
 
 // randomEvent makes an event in a small tree, so that kin meet often.
 func randomEvent(r *rand.Rand, n int) *Event {
 	path := func() string {
 		p := "/devices"
-		for range 1 + r.IntN(4) {
-			p += fmt.Sprintf("/%c", 'a'+r.IntN(3))
+		for depth := range 1 + r.IntN(4) {
+			p += fmt.Sprintf("/%c", 'a'+3*depth+r.IntN(3))
 		}
 		return p
 	}
@@ -73,7 +75,7 @@ func TestEventRunsWhenNoEarlierKinIsLeft(t *testing.T) {
 			live = endOne(t, r, &k, live)
 			check(t, live)
 		}
-		if len(k.root.below)+len(k.nodes)+len(k.number) != 0 || k.root.firstOpen != nil {
+		if len(k.root.below)+len(k.nodes)+len(k.number)+len(k.named) != 0 || k.root.firstOpen != nil {
 			t.Fatal("something is left of finished events")
 		}
 	}
