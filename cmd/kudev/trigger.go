@@ -202,6 +202,11 @@ func (e *env) trigger(ctx context.Context, cfg *modload.Config, t *triggerFlags,
 	case !errors.Is(err, daemon.ErrNoDaemon):
 		return err
 	}
+	if t.settle && conn != nil { // it has to know of us before an event can be lost
+		if _, err := conn.Ask(daemon.Request{Do: "ping"}); err != nil {
+			return interruption(ctx, err)
+		}
+	}
 	if err := triggered(run.Run(ctx, e.roots, items)); err != nil {
 		return err
 	}

@@ -89,6 +89,7 @@ func (d *Daemon) serveClient(ctx context.Context, c *net.UnixConn) {
 		d.log.Warn("control socket: refused a client that is not root", "uid", uid)
 		return
 	}
+	lost := d.counters.Lost.Load()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
@@ -123,7 +124,7 @@ func (d *Daemon) serveClient(ctx context.Context, c *net.UnixConn) {
 		select {
 		case req := <-requests:
 			c.SetReadDeadline(time.Time{})
-			if err := d.serve(ctx, req, send); err != nil {
+			if err := d.serve(ctx, req, lost, send); err != nil {
 				return
 			}
 		case <-ctx.Done():
@@ -132,8 +133,8 @@ func (d *Daemon) serveClient(ctx context.Context, c *net.UnixConn) {
 	}
 }
 
-// serve answers one request. An error is one of the connection.
-func (d *Daemon) serve(ctx context.Context, req Request, send func(*Reply) error) error {
+// serve answers one request of a client that came when so many events had been lost. An error is one of the connection.
+func (d *Daemon) serve(ctx context.Context, req Request, lost uint64, send func(*Reply) error) error {
 	done := func(r Reply, err error) error {
 		if err != nil {
 			r.Error = err.Error()
@@ -147,7 +148,9 @@ func (d *Daemon) serve(ctx context.Context, req Request, send func(*Reply) error
 	case "status":
 		return done(Reply{Status: d.Status()}, nil)
 	case "settle":
-		account, err := d.Settle(ctx, d.WaitOptions(req))
+		o := d.WaitOptions(req)
+		o.Lost = lost
+		account, err := d.Settle(ctx, o)
 		return done(Reply{Account: account}, err)
 	case "coldplug":
 		account, err := d.Coldplug(ctx, d.WaitOptions(req))

@@ -178,6 +178,16 @@ SUBSYSTEM=="sound", RUN{builtin}+="kmod load", RUN+="/bin/true"
 	}
 }
 
+func TestADeviceThatWasGoneWhenItsEventCameIsRemovedThoughThatIsLost(t *testing.T) {
+	roots := hotplugtest.Tree(t, "")
+	d, handled := recoverer(roots, func() {})
+	d.known.note(roots, hotplug.NewEvent("add", lostDisk, "block", "DEVNAME=sda", "MAJOR=8", "MINOR=0"))
+	d.recover(t.Context(), afterLoss)
+	if got := handled(); len(got) != 1 || got[0] != "remove@"+lostDisk+" sda" || len(d.known.paths()) != 0 {
+		t.Errorf("handled %q", got)
+	}
+}
+
 func TestADeviceThatWasRenamedIsForgottenWithAllBelowIt(t *testing.T) {
 	o, k, _ := small(t, "", "")
 	d := run(t, o)
@@ -193,7 +203,7 @@ func TestADeviceThatWasRenamedIsForgottenWithAllBelowIt(t *testing.T) {
 	}
 	_, err := d.Settle(t.Context(), WaitOptions{})
 	must(t, err)
-	if left := d.known.paths(); len(left) != 0 {
+	if left := d.known.paths(); len(left) != 1 { // the marker's
 		t.Errorf("known still: %q", left)
 	}
 }
@@ -214,7 +224,7 @@ SUBSYSTEM=="block", ENV{SEEN}="1", SYMLINK+="link"
 	o.Runner = hanging{}
 	var err error
 	o.Config, err = modload.Resolve(modload.Options{SystemRoot: filepath.Dir(o.Roots.Sys), Uname: func() (string, error) { return "6.1.0-test", nil },
-		Flags: []modload.Flag{{Setting: "event_timeout", Value: "50ms", Name: "--event-timeout"}}})
+		Flags: []modload.Flag{{Setting: "event_timeout", Value: "2s", Name: "--event-timeout"}}})
 	must(t, err)
 	d := run(t, o)
 	disk := []string{"DEVNAME=one", "DEVTYPE=disk", "MAJOR=240", "MINOR=1"}
@@ -342,4 +352,20 @@ SUBSYSTEM=="net", NAME="x/../../y"
 		}
 		return err
 	}))
+}
+
+func TestASettleForSomeEventsWaitsForWhatIsMadeUpForThem(t *testing.T) {
+	o, _, _ := small(t, "", "")
+	d := run(t, o)
+	release := d.queue.Hold("recovering lost events")
+	d.counters.Lost.Add(1)
+	a, err := d.Settle(t.Context(), WaitOptions{UUID: "a", Lost: 1})
+	must(t, err)
+	must(t, a.Err()) // what was lost before the client came is nothing to it
+	a, err = d.Settle(t.Context(), WaitOptions{UUID: "a", Timeout: 100 * time.Millisecond})
+	must(t, err)
+	if a.Err() == nil {
+		t.Error("an event that was lost is not waited for")
+	}
+	release()
 }

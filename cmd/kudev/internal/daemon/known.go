@@ -18,6 +18,10 @@ type known struct {
 	m  map[string]knownDevice
 }
 
+// vanished stands for the inode of a device that was gone when its event came: its remove event is on its way, and may be
+// lost. No device has it, it is that of sysfs itself.
+const vanished = 1
+
 type knownDevice struct {
 	inode     uint64
 	subsystem string
@@ -46,9 +50,12 @@ func (k *known) note(roots hotplug.Roots, ev *hotplug.Event) {
 	if old := ev.DevpathOld(); old != "" {
 		k.moved(old, ev.Devpath())
 	}
-	if dev.inode == 0 {
+	if ev.Action() == "remove" {
 		delete(k.m, ev.Devpath())
 		return
+	}
+	if dev.inode == 0 {
+		dev.inode = vanished
 	}
 	k.m[strings.Clone(ev.Devpath())] = dev // not the whole event
 }
