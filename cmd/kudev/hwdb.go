@@ -28,6 +28,9 @@ func runHwdb(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *root, err = absolute(*root); err != nil {
+		return err
+	}
 	switch {
 	case len(rest) == 1 && rest[0] == "update":
 		return updateHwdb(e, *root, *usr, *strict, *quiet, false)
@@ -52,6 +55,9 @@ func runUdevadmHwdb(ctx context.Context, e *env, args []string) error {
 	if len(rest) > 0 || !*update && !f.Changed("test") {
 		return misuse("--update or --test=MODALIAS is needed")
 	}
+	if *root, err = absolute(*root); err != nil {
+		return err
+	}
 	if *update {
 		if err := updateHwdb(e, *root, *usr, *strict, false, true); err != nil {
 			return err
@@ -64,9 +70,9 @@ func runUdevadmHwdb(ctx context.Context, e *env, args []string) error {
 }
 
 func updateHwdb(e *env, root string, usr, strict, quiet, compat bool) error {
-	path := filepath.Join("/", root, "etc/udev/hwdb.bin")
+	path := filepath.Join(root, "etc/udev/hwdb.bin")
 	if usr {
-		path = filepath.Join("/", root, "usr/lib/udev/hwdb.bin")
+		path = filepath.Join(root, "usr/lib/udev/hwdb.bin")
 	}
 	files, err := hwdb.Files(hwdb.SourceDirs(root))
 	if err != nil {
