@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,27 +46,45 @@ func runResolve(ctx context.Context, e *env, args []string) error {
 		}
 		return out.Flush()
 	}
-	in := bufio.NewReaderSize(e.stdin, 64<<10)
-	for ctx.Err() == nil {
+	return r.lines(ctx, e.stdin)
+}
+
+// maxAlias is the length of a line that is none for sure: the kernel's own are below 2 KiB.
+const maxAlias = 1 << 20
+
+// lines answers each line with a line, as soon as no further one has come. A carriage return at its end is no part of it.
+func (r resolver) lines(ctx context.Context, stdin io.Reader) error {
+	in := bufio.NewReaderSize(stdin, 64<<10)
+	var long []byte // the beginning of a line that is longer than the buffer
+	var bad error
+	for n := 1; ctx.Err() == nil; {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			return fmt.Errorf("standard input: a line is longer than %d bytes", in.Size())
+			if len(long) <= maxAlias {
+				long = append(long, line...)
+			}
+			continue
 		}
-		if n := len(line); n > 0 && line[n-1] == '\n' {
-			line = line[:n-1]
+		if len(long) > 0 {
+			line, long = append(long, line...), long[:0]
 		}
-		if len(line) > 0 {
+		line, whole := bytes.CutSuffix(line, []byte("\n"))
+		switch line = bytes.TrimSuffix(line, []byte("\r")); {
+		case len(line) > maxAlias:
+			bad = cmp.Or(bad, fmt.Errorf("standard input: line %d is longer than %d bytes: it is skipped", n, maxAlias))
+		case whole || len(line) > 0:
 			if err := r.resolve(string(line)); err != nil {
 				return err
 			}
 		}
+		n++
 		if in.Buffered() == 0 { // whoever waits for an answer before the next question gets it
-			if err := out.Flush(); err != nil {
+			if err := r.out.Flush(); err != nil {
 				return err
 			}
 		}
 		if err == io.EOF {
-			return out.Flush()
+			return cmp.Or(r.out.Flush(), bad)
 		}
 		if err != nil {
 			return fmt.Errorf("standard input: %w", err)
