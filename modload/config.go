@@ -222,6 +222,9 @@ func (c *Config) setFlag(f Flag) error {
 			c.implicit[d.name] = *old
 		}
 	}
+	if f.Setting == "release" && f.Value == "" {
+		return fmt.Errorf("%s is empty: want the name of a directory below lib/modules, as uname -r prints it", f.Name)
+	}
 	if f.Setting != "module_root" {
 		if err := c.set(f.Setting, f.Value, origin); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)

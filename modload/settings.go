@@ -187,6 +187,10 @@ func (d *definition) parse(text string) (value string, values []string, err erro
 			}
 		}
 		return strings.Join(values, " "), values, nil
+	case kindWord:
+		if d.name == "release" && (text == "." || text == ".." || strings.Contains(text, "/")) {
+			return "", nil, fmt.Errorf("%s is %q: want the name of a directory below lib/modules, as uname -r prints it", d.name, text)
+		}
 	}
 	return text, nil, nil
 }

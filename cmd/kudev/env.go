@@ -68,14 +68,14 @@ var errInterrupted = errors.New("interrupted")
 // treeFlags are the flags of every command that reads a module tree.
 type treeFlags struct {
 	roots   []string
-	release string
+	release []string // the last one counts
 }
 
 // treeFlags adds --module-root and --release to flags.
 func (e *env) treeFlags(flags *pflag.FlagSet) *treeFlags {
 	t := &treeFlags{}
 	flags.StringArrayVar(&t.roots, "module-root", nil, "look for lib/modules/<release> in `DIR`; again: in this order")
-	flags.StringVar(&t.release, "release", "", "the modules of this kernel `VERSION`, not of the running one")
+	flags.StringArrayVar(&t.release, "release", nil, "the modules of this kernel `VERSION`, not of the running one")
 	return t
 }
 
@@ -89,8 +89,8 @@ func (e *env) sources(t *treeFlags) modload.Options {
 	for _, dir := range t.roots {
 		options.Flags = append(options.Flags, modload.Flag{Setting: "module_root", Value: dir, Name: "--module-root"})
 	}
-	if t.release != "" {
-		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: t.release, Name: "--release"})
+	for _, release := range t.release {
+		options.Flags = append(options.Flags, modload.Flag{Setting: "release", Value: release, Name: "--release"})
 	}
 	return options
 }
