@@ -236,7 +236,7 @@ func Lookup(roots hotplug.Roots, name string) (Item, error) {
 	}
 	devpath, ok := strings.CutPrefix(real, top)
 	if !ok || devpath == "" {
-		return Item{}, fmt.Errorf("look up %s: it is not below %s", name, w.sys)
+		return Item{}, fmt.Errorf("look up %s: it is not below %s: %w", name, w.sys, fs.ErrNotExist)
 	}
 	if _, err := os.Lstat(real + "/uevent"); err != nil {
 		return Item{}, fmt.Errorf("look up %s: no uevent file: %w", name, fs.ErrNotExist)

@@ -85,11 +85,7 @@ func runRecord(ctx context.Context, e *env, args []string) (err error) {
 // runReplay handles the events of a recording, one after the other, as test --apply does.
 func runReplay(ctx context.Context, e *env, args []string) error {
 	flags := pflag.NewFlagSet("replay", pflag.ContinueOnError)
-	sysfs := flags.String("sysfs", "", "`DIR` stands for /sys")
-	dev := flags.String("dev", "", "`DIR` stands for /dev")
-	run := flags.String("run", "", "`DIR` stands for /run")
-	dirs := flags.StringArray("rules-dir", nil, "take rules from `DIR` alone; again: with lower precedence")
-	hwdb := flags.String("hwdb", "", "use this `FILE` as the hardware database")
+	stand := addStandIns(flags)
 	asJSON := flags.Bool("json", false, "print what came of each event as a line of JSON")
 	tree := e.treeFlags(flags)
 	rest, err := e.parse(flags, args)
@@ -99,17 +95,16 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	if len(rest) != 1 {
 		return misuse("one recording wanted, - for the standard input")
 	}
-	if *dev == "" || *run == "" {
+	if stand.dev == "" || stand.run == "" {
 		return misuse("--dev and --run wanted: a replay is not for the running machine")
 	}
 	cfg, err := e.resolve(tree)
 	if err != nil {
 		return err
 	}
-	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg), RulesDirs: *dirs, HWDB: *hwdb}
-	once.Roots.Dev, once.Roots.Run = *dev, *run
-	if *sysfs != "" {
-		once.Roots.Sys = *sysfs
+	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg)}
+	if err := stand.apply(&once, true); err != nil {
+		return err
 	}
 	in := e.stdin
 	if rest[0] != "-" {

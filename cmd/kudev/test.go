@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload"
 	"github.com/kudev/kudev/rules"
 )
 
@@ -25,11 +27,7 @@ func runTest(ctx context.Context, e *env, args []string) error {
 	verbose := flags.BoolP("verbose", "v", false, "print what each matching line does")
 	all := flags.Bool("all", false, "print the lines that do not match too, and at which key")
 	apply := flags.Bool("apply", false, "handle the event for real, RUN included")
-	sysfs := flags.String("sysfs", "", "`DIR` stands for /sys")
-	dev := flags.String("dev", "", "`DIR` stands for /dev")
-	run := flags.String("run", "", "`DIR` stands for /run")
-	dirs := flags.StringArray("rules-dir", nil, "take rules from `DIR` alone; again: with lower precedence")
-	hwdb := flags.String("hwdb", "", "use this `FILE` as the hardware database")
+	in := addStandIns(flags)
 	asJSON := flags.Bool("json", false, "print JSON")
 	tree := e.treeFlags(flags)
 	rest, err := e.parse(flags, args)
@@ -57,14 +55,9 @@ func runTest(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg), RulesDirs: *dirs, HWDB: *hwdb}
-	for _, r := range []struct {
-		value string
-		to    *string
-	}{{*sysfs, &once.Roots.Sys}, {*dev, &once.Roots.Dev}, {*run, &once.Roots.Run}} {
-		if r.value != "" {
-			*r.to = r.value
-		}
+	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg)}
+	if err := in.apply(&once, *apply); err != nil {
+		return err
 	}
 	if len(*extra) > 0 {
 		if len(once.RulesDirs) == 0 {
@@ -82,13 +75,16 @@ func runTest(ctx context.Context, e *env, args []string) error {
 	if *apply {
 		out, err := once.Apply(ctx, ev)
 		e.printTrace(once.Trace)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", *action, ev.Devpath(), err)
+		if *asJSON && out.Entry != nil {
+			err = errors.Join(err, e.writeJSON(out.Entry))
 		}
-		if *asJSON {
-			return e.writeJSON(out.Entry)
+		switch {
+		case err == nil, daemon.OnlyRun(err): // the event was handled, and what a program of RUN made of it is logged
+			return nil
+		case out.Entry != nil && cfg.LogLevel() <= modload.LevelWarn: // it is logged, too
+			return exitStatus(1)
 		}
-		return nil
+		return fmt.Errorf("%s %s: %w", *action, ev.Devpath(), err)
 	}
 	out, err := once.Decide(ctx, ev)
 	if err != nil {
@@ -99,6 +95,55 @@ func runTest(ctx context.Context, e *env, args []string) error {
 	}
 	e.printTrace(once.Trace)
 	return e.printDecided(out)
+}
+
+// standIns are the flags that say what stands for /sys, /dev, /run, the rules directories and the hardware database.
+type standIns struct {
+	sysfs, dev, run, hwdb string
+	rules                 []string
+}
+
+func addStandIns(flags *pflag.FlagSet) *standIns {
+	in := &standIns{}
+	flags.StringVar(&in.sysfs, "sysfs", "", "`DIR` stands for /sys")
+	flags.StringVar(&in.dev, "dev", "", "`DIR` stands for /dev")
+	flags.StringVar(&in.run, "run", "", "`DIR` stands for /run")
+	flags.StringArrayVar(&in.rules, "rules-dir", nil, "take rules from `DIR` alone; again: with lower precedence")
+	flags.StringVar(&in.hwdb, "hwdb", "", "use this `FILE` as the hardware database")
+	return in
+}
+
+// apply makes once go by them. With writes set, what stands for /dev and /run is made where it is not there.
+func (in *standIns) apply(once *daemon.Once, writes bool) error {
+	once.RulesDirs, once.HWDB = in.rules, in.hwdb
+	for _, dir := range in.rules {
+		if _, err := os.Stat(dir); err != nil {
+			once.Log.Warn("--rules-dir: " + err.Error())
+		}
+	}
+	if in.hwdb != "" {
+		if _, err := os.Stat(in.hwdb); err != nil {
+			return fmt.Errorf("--hwdb: %w", err)
+		}
+	}
+	for _, r := range []struct {
+		flag, value string
+		to          *string
+		made        bool
+	}{{"--sysfs", in.sysfs, &once.Roots.Sys, false}, {"--dev", in.dev, &once.Roots.Dev, writes}, {"--run", in.run, &once.Roots.Run, writes}} {
+		if r.value == "" {
+			continue
+		}
+		*r.to = r.value
+		if r.made {
+			if err := os.MkdirAll(r.value, 0o755); err != nil {
+				return fmt.Errorf("%s: %w", r.flag, err)
+			}
+		} else if _, err := os.Stat(r.value + "/"); err != nil {
+			return fmt.Errorf("%s: %w", r.flag, err)
+		}
+	}
+	return nil
 }
 
 // testEvent finds the device by its devpath, its path below the directory that stands for /sys, or its node.

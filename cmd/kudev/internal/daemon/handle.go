@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,9 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		}
 		return caused, err
 	}
-	errs = append(errs, d.runAll(ctx, h, ev, dev, &res, applied))
+	if err := d.runAll(ctx, h, ev, dev, &res, applied); err != nil {
+		errs = append(errs, runError{err})
+	}
 	if d.nodes != nil && res.Watch && ev.Action() != "remove" { // whatever RUN did to the node, or how it ended
 		if err := d.nodes.Begin(dev); err != nil {
 			errs = append(errs, err)
@@ -232,6 +235,24 @@ func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *ho
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// runError is what programs and builtins of RUN failed with.
+type runError struct{ error }
+
+func (e runError) Unwrap() error { return e.error }
+
+// OnlyRun says whether an event's error is of its RUN alone: udev counts the event as handled all the same.
+func OnlyRun(err error) bool {
+	switch err := err.(type) {
+	case runError:
+		return true
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(err.Unwrap(), func(err error) bool { return !OnlyRun(err) })
+	case interface{ Unwrap() error }:
+		return OnlyRun(err.Unwrap())
+	}
+	return false
 }
 
 // call makes a builtin's call of RUN: the event's properties are the result's.
