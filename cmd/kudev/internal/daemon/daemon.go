@@ -93,6 +93,8 @@ type Daemon struct {
 	waitFors    map[*waitFor]struct{}
 	tallies     map[*tally]struct{}
 	losses      []loss
+	looked      Micros // at the directories of the rules
+	tried       string // their state when they were read for being others
 	lastSeqnum  atomic.Uint64
 }
 

@@ -369,3 +369,36 @@ func TestASettleForSomeEventsWaitsForWhatIsMadeUpForThem(t *testing.T) {
 	}
 	release()
 }
+
+func TestRulesBehindALinkThatIsTurnedAreRead(t *testing.T) {
+	o, k, _ := small(t, "", `ENV{GENERATION}="1"`)
+	base := filepath.Dir(o.Roots.Sys)
+	must(t, os.MkdirAll(base+"/second/rules.d", 0o755))
+	must(t, os.WriteFile(base+"/second/rules.d/10-test.rules", []byte(`SUBSYSTEM=="test", PROGRAM=="/bin/true", ENV{GENERATION}="2"`), 0o644))
+	must(t, os.Symlink(base, base+"/system"))
+	o.RulesDirs = []string{base + "/system/rules.d"}
+	ran := make(counting, 1)
+	o.Runner = ran
+	run(t, o)
+	must(t, os.Remove(base+"/system"))
+	must(t, os.Symlink(base+"/second", base+"/system"))
+	for {
+		k.send("change", "/devices/virtual/test/a", "test")
+		select {
+		case <-ran:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// counting is a machine on which programs tell that they were run.
+type counting chan struct{}
+
+func (c counting) Run(context.Context, hotplug.Program) (hotplug.Output, error) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+	return hotplug.Output{}, nil
+}

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -22,6 +25,7 @@ type Policy struct {
 	Problems []rules.Problem // of the rules; the rest of each file counts
 	Sources  []rules.Source
 	files    string // the state of the rules files before they were read
+	dirs     string // and of their directories
 }
 
 // PolicyOptions say where a policy is read from.
@@ -47,7 +51,7 @@ func LoadPolicy(o PolicyOptions) *Policy {
 	} else {
 		p.Sources = rules.Sources(rules.Mode(o.Config.Rules()), o.rulesDirs())
 	}
-	p.files = stateOfFiles(p.Sources)
+	p.files, p.dirs = stateOfFiles(p.Sources), stateOfDirs(p.Sources)
 	set, problems := rules.Parse(p.Sources)
 	program, more := rules.Compile(set, rules.Options{Users: o.Users})
 	p.Program, p.Problems = program, append(problems, more...)
@@ -97,6 +101,21 @@ func (p *Policy) Count() int {
 	n := 0
 	p.Program.Rules(func(*rules.Rule) bool { n++; return true })
 	return n
+}
+
+// stateOfDirs tells other directories, or others' content, from these. It does not tell that a file was written to.
+func stateOfDirs(sources []rules.Source) string {
+	var b []byte
+	for _, s := range sources {
+		var st unix.Stat_t
+		if s.FS == nil && unix.Stat(s.Dir, &st) == nil {
+			for _, n := range [...]uint64{uint64(st.Dev), st.Ino, uint64(st.Mtim.Nano())} {
+				b = binary.NativeEndian.AppendUint64(b, n)
+			}
+		}
+		b = append(b, '.')
+	}
+	return string(b)
 }
 
 // stateOfFiles tells one state of the rules files from another.

@@ -62,12 +62,34 @@ const settleFiles = 50 * time.Millisecond
 
 // freshen reads the policy again when a file of it has changed, so that the change counts for the next event.
 func (d *Daemon) freshen(ctx context.Context) {
-	if !d.stale.Swap(false) { // before they are read: what changes from here on is another reload
+	if !d.stale.Swap(false) && !d.replaced() { // before they are read: what changes from here on is another reload
 		return
 	}
 	if err := d.Reload(ctx); err != nil {
 		d.log.Error(err.Error())
 	}
+}
+
+// lookAtDirs is how often the directories of the rules are looked at when events come.
+const lookAtDirs = time.Second
+
+// replaced tells whether other directories have taken the place of the rules': of a link that leads elsewhere by now, as when a NixOS
+// machine switches to another system, no watch tells.
+func (d *Daemon) replaced() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := now()
+	if t-d.looked < Micros(lookAtDirs/time.Microsecond) {
+		return false
+	}
+	d.looked = t
+	p := d.policy.Load()
+	dirs := stateOfDirs(p.Sources)
+	if dirs == p.dirs || dirs == d.tried { // what could not be read then is not tried again and again
+		return false
+	}
+	d.tried = dirs
+	return true
 }
 
 // watchFiles reloads when a rules directory or kudev.conf has changed. A directory that is not there is watched for in
