@@ -16,7 +16,7 @@ import (
 )
 
 // TestTheDaemonStandsAFlood adds, removes, changes and renames devices at random, while rules are rewritten, SIGHUP comes again and
-// again, and the daemon is killed and started again in the middle. At the end there is what belongs to the devices that are
+// again, and the daemon is killed, or told to end, and started again in the middle. At the end there is what belongs to the devices that are
 // left, and nothing else; and the daemon holds no more descriptors, goroutines or memory than before. KUDEV_SOAK=10m makes it last.
 func TestTheDaemonStandsAFlood(t *testing.T) {
 	last := 10 * time.Second
@@ -40,6 +40,7 @@ ACTION=="change", RUN+="/bin/true"
 	descriptors, memory := d.descriptors(), m.status().RSSBytes
 	end := time.Now().Add(last)
 	restart := time.Now().Add(last / 4)
+	signals := [...]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}
 	for n := 0; time.Now().Before(end); n++ {
 		f.step()
 		switch {
@@ -54,7 +55,8 @@ ACTION=="change", RUN+="/bin/true"
 			m.must("$KUDEV settle --timeout 60")
 		}
 		if time.Now().After(restart) {
-			d.stop(syscall.SIGKILL)
+			d.stop(signals[0])
+			signals[0], signals[1] = signals[1], signals[0]
 			for range 100 {
 				f.step() // nobody listens
 			}
