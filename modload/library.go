@@ -1,13 +1,13 @@
 package modload
 
 import (
-	"errors"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kudev/kudev/modload/inotify"
 )
 
 // A Library is a tree for long use: each call of [Library.Index] gives its current generation, whole. A new index, a new or changed
@@ -23,8 +23,8 @@ type Library struct {
 	paths []string
 
 	current atomic.Pointer[generation]
-	mu      sync.Mutex // while a generation is made
-	notify  int        // inotify, or -1
+	mu      sync.Mutex       // while a generation is made
+	notify  *inotify.Watcher // nil where there is none, or no more
 	stale   atomic.Bool
 }
 
@@ -53,9 +53,8 @@ func NewLibrary(cfg *Config, log Logger, paths ...string) *Library {
 	}
 	l := &Library{cfg: cfg, log: log, paths: paths}
 	var err error
-	if l.notify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
+	if l.notify, err = inotify.New(); err != nil {
 		log.Warn("changes to modules and their configuration are seen late: no file watches", "error", err)
-		l.notify = -1
 	}
 	l.mu.Lock()
 	l.make()
@@ -67,11 +66,11 @@ func NewLibrary(cfg *Config, log Logger, paths ...string) *Library {
 func (l *Library) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.notify < 0 {
+	if l.notify == nil {
 		return nil
 	}
-	err := unix.Close(l.notify)
-	l.notify = -1
+	err := l.notify.Close()
+	l.notify = nil
 	return err
 }
 
@@ -88,14 +87,8 @@ func (l *Library) Index() (*Index, error) {
 func (l *Library) changed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.notify < 0 {
+	if l.notify == nil || l.notify.Take(func(inotify.Note) { l.stale.Store(true) }) != nil {
 		return true
-	}
-	var buf [4096]byte
-	n, err := unix.Read(l.notify, buf[:])
-	for err == nil && n > 0 {
-		l.stale.Store(true)
-		n, err = unix.Read(l.notify, buf[:])
 	}
 	return l.stale.Load()
 }
@@ -174,19 +167,11 @@ func (l *Library) watched() []string {
 	return append(paths, tree+"/modules.builtin.modinfo")
 }
 
-const watchFor = unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVE | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
-
-// watch asks for notes on files and directories; of what is not there, on the nearest directory above it that is.
+// watch asks for notes on files and directories. For those of which none are to be had there are the marks.
 func (l *Library) watch(paths []string) {
 	for _, p := range paths {
-		mask := uint32(watchFor)
-		for l.notify >= 0 {
-			_, err := unix.InotifyAddWatch(l.notify, p, mask|unix.IN_MASK_ADD)
-			if !errors.Is(err, unix.ENOENT) || p == "/" || p == "." {
-				break
-			}
-			p = filepath.Dir(p)
-			mask = unix.IN_CREATE | unix.IN_MOVED_TO
+		if l.notify != nil {
+			_ = l.notify.Add(p)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
+	"github.com/kudev/kudev/modload/inotify"
 	"github.com/kudev/kudev/rules"
 	"github.com/kudev/kudev/rules/builtin"
 )
@@ -82,6 +83,8 @@ type Daemon struct {
 	reloads    atomic.Uint64
 	stopped    atomic.Bool
 	stale      atomic.Bool // a file of the policy has changed since it was read
+	files      atomic.Pointer[inotify.Watcher]
+	freshening sync.Mutex
 	reloading  sync.Mutex
 	recovering sync.Mutex
 	coldplugs  atomic.Int32 // under way

@@ -2,15 +2,12 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
+	"github.com/kudev/kudev/modload/inotify"
 	"github.com/kudev/kudev/rules"
 )
 
@@ -60,14 +57,22 @@ func (d *Daemon) Reload(ctx context.Context) (err error) {
 // write, a package's dozen files. An event does not wait for it, nor is it handled by the old rules: see freshen.
 const settleFiles = 50 * time.Millisecond
 
-// freshen reads the policy again when a file of it has changed, so that the change counts for the next event.
+// freshen reads the policy again when a file of it has changed, so that the change counts for the next event. It waits for
+// another that is at it.
 func (d *Daemon) freshen(ctx context.Context) {
+	d.freshening.Lock()
+	defer d.freshening.Unlock()
+	if w := d.files.Load(); w != nil {
+		_ = w.Take(d.fileChanged)
+	}
 	if !d.stale.Swap(false) && !d.replaced() { // before they are read: what changes from here on is another reload
 		return
 	}
+	d.watchDirs() // first: what comes into a new directory from here on is another reload, too
 	if err := d.Reload(ctx); err != nil {
 		d.log.Error(err.Error())
 	}
+	d.watchDirs() // kudev.conf may name others now
 }
 
 // lookAtDirs is how often the directories of the rules are looked at when events come.
@@ -92,59 +97,75 @@ func (d *Daemon) replaced() bool {
 	return true
 }
 
-// watchFiles reloads when a rules directory or kudev.conf has changed. A directory that is not there is watched for in
-// the one above it.
-func (d *Daemon) watchFiles(ctx context.Context) {
-	w, err := fsnotify.NewWatcher()
+// openFiles begins to watch the rules directories and kudev.conf. It returns nil where that cannot be.
+func (d *Daemon) openFiles() *inotify.Watcher {
+	w, err := inotify.New()
 	if err != nil {
 		d.log.Warn("changes of rules are not seen by themselves: " + err.Error())
-		return
+		return nil
 	}
-	defer w.Close()
-	dirs := d.watchedDirs()
-	add := func() {
-		for _, dir := range dirs {
-			for p := dir; p != "/" && p != "."; p = filepath.Dir(p) {
-				if err := w.Add(p); err == nil || !errors.Is(err, os.ErrNotExist) {
-					break
-				}
-			}
-		}
-	}
-	add()
-	var wait <-chan time.Time
-	changed := func() {
-		d.stale.Store(true)
-		if wait == nil {
-			wait = time.After(settleFiles)
-		}
-	}
+	d.files.Store(w)
+	d.watchDirs()
 	if p := d.policy.Load(); stateOfFiles(p.Sources) != p.files { // changed while nobody watched
-		changed()
+		d.stale.Store(true)
 	}
+	return w
+}
+
+// watchFiles reloads what has changed when no event comes for which it is.
+func (d *Daemon) watchFiles(ctx context.Context, w *inotify.Watcher) {
+	changed := make(chan struct{}, 1)
+	tell := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	tell() // once: it may have changed before
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := w.Wait(func(n inotify.Note) {
+			if d.fileChanged(n); d.stale.Load() {
+				tell()
+			}
+		})
+		if ctx.Err() == nil {
+			d.log.Warn("changes of rules are not seen by themselves any more: " + err.Error())
+		}
+	}()
+	defer func() {
+		w.Close()
+		<-done
+	}()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case ev, ok := <-w.Events:
-			if !ok {
-				return
-			}
-			if relevant(ev.Name, dirs) && ev.Op&^fsnotify.Chmod != 0 {
-				changed()
-			}
-		case err, ok := <-w.Errors:
-			if !ok {
-				return
-			}
-			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				changed()
-			}
-		case <-wait:
-			wait = nil
-			add()
+		case <-changed:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleFiles):
 			d.freshen(ctx)
 		}
+	}
+}
+
+// watchDirs watches what there is of the policy. A directory that is not there is watched for in the one above it.
+func (d *Daemon) watchDirs() {
+	if w := d.files.Load(); w != nil {
+		for _, dir := range d.watchedDirs() {
+			_ = w.Add(dir) // a path that is no directory has no rules
+		}
+	}
+}
+
+// fileChanged takes one note of the kernel's.
+func (d *Daemon) fileChanged(n inotify.Note) {
+	if n.Path == "" || !n.Attr && relevant(n.Path, d.watchedDirs()) {
+		d.stale.Store(true)
 	}
 }
 

@@ -26,7 +26,9 @@ func (d *Daemon) afterStart(before bool) {
 	d.staticNodes()
 	d.register()
 	if !d.opts.Transient {
-		d.workers.Go(func() { d.watchFiles(d.ctx) })
+		if w := d.openFiles(); w != nil {
+			d.workers.Go(func() { d.watchFiles(d.ctx, w) })
+		}
 		if d.nodes != nil {
 			if err := d.nodes.Restore(); err != nil {
 				d.log.Warn(err.Error())
