@@ -244,6 +244,13 @@ func (r NetworkRecorder) Ethtool(name string, s EthtoolSetting) error {
 
 var _ Network = NetworkRecorder{}
 
+// NoNetwork is the Network of a /sys that another directory stands for: its interfaces are none of this machine's.
+type NoNetwork struct{}
+
+func (NoNetwork) State(int, string) (LinkState, error)        { return LinkState{}, unix.ENODEV }
+func (NoNetwork) Change(int, LinkChange) error                { return unix.ENODEV }
+func (NoNetwork) Ethtool(name string, _ EthtoolSetting) error { return unix.ENODEV }
+
 // ethtoolError names the request.
 func ethtoolError(what string, err error) error {
 	if err == nil {

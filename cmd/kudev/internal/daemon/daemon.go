@@ -254,7 +254,7 @@ func (d *Daemon) openStore() {
 func (d *Daemon) loadPolicy(cfg *modload.Config) *Policy {
 	p := LoadPolicy(PolicyOptions{
 		Config: cfg, Roots: d.opts.Roots, RulesDirs: d.opts.RulesDirs, HWDB: d.opts.HWDB, Users: d.machine.Users,
-		Builtins: builtin.Options{},
+		Builtins: builtin.Options{Network: network(d.opts.Roots)},
 	})
 	for _, problem := range p.Problems {
 		if strings.HasPrefix(problem.File, "embedded/") {
@@ -264,6 +264,14 @@ func (d *Daemon) loadPolicy(cfg *modload.Config) *Policy {
 		d.log.Warn(problem.Error())
 	}
 	return p
+}
+
+// network is the builtins' way to the interfaces of roots: nil for the kernel's own.
+func network(roots hotplug.Roots) builtin.Network {
+	if roots.SysDir() == "/sys" {
+		return nil
+	}
+	return builtin.NoNetwork{}
 }
 
 // run is the directory that stands for /run.

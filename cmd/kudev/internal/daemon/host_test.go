@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/hotplug"
@@ -28,5 +31,19 @@ func TestAHelperProgramThatIsNotInstalledIsDoneInProcess(t *testing.T) {
 	}
 	if out, err := h.Program(t.Context(), "/bin/echo it ran", nil, "r:1"); err != nil || out != "it ran\n" {
 		t.Errorf("echo: %q, %v", out, err)
+	}
+}
+
+// What a rule does to an interface of a made-up /sys must not reach the machine's interface of that number.
+func TestInterfacesOfAnotherSysAreNoneOfTheMachines(t *testing.T) {
+	if n := network(hotplug.Roots{}); n != nil {
+		t.Errorf("the machine's own: %T", n)
+	}
+	n := network(hotplug.Roots{Sys: t.TempDir()})
+	if _, err := n.State(1, "lo"); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("state: %v", err)
+	}
+	if err := n.Change(1, builtin.LinkChange{Alias: "x"}); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("change: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func (o *Once) Decide(ctx context.Context, ev *hotplug.Event) (*Decided, error) 
 	defer d.loads.close()
 	policy := LoadPolicy(PolicyOptions{
 		Config: o.Config, Roots: o.Roots, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Users: d.machine.Users,
-		Builtins: builtin.Options{DryRun: true, Load: func(context.Context, string) error { return nil }},
+		Builtins: builtin.Options{DryRun: true, Network: network(o.Roots), Load: func(context.Context, string) error { return nil }},
 	})
 	d.machine.Load = func(context.Context, string, *Entry) error { return nil }
 	dev := o.Roots.EventDevice(ev)
