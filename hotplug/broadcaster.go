@@ -55,6 +55,10 @@ func (b *Broadcaster) Send(properties []Pair) error {
 // Close closes the socket.
 func (b *Broadcaster) Close() error { return b.conn.Close() }
 
+// DatabaseVersion is UDEV_DATABASE_VERSION, which listeners and programs are told. It says that TAGS and CURRENT_TAGS are two
+// things: without it, libudev takes all tags for current ones.
+const DatabaseVersion = "1"
+
 // AppendFrame appends an event's properties to b in libudev's frame. The hashes of subsystem and devtype and the bloom
 // filter of the tags let the kernel drop for a listener what that has not asked for.
 func AppendFrame(b []byte, properties []Pair) []byte {

@@ -85,9 +85,14 @@ func ParseRecord(text string) *Record {
 	return rec
 }
 
+// nothing tells whether the record has nothing to say.
+func (r *Record) nothing() bool {
+	return len(r.Links)+len(r.Properties)+len(r.Tags)+len(r.CurrentTags) == 0 && r.Priority == 0
+}
+
 // append appends the record as text.
 func (r *Record) append(b []byte) []byte {
-	if len(r.Links)+len(r.Properties)+len(r.Tags)+len(r.CurrentTags) == 0 && r.Priority == 0 {
+	if r.nothing() {
 		return b // udev's is empty when there is nothing to say: that the file is there says that the device was handled
 	}
 	line := func(kind, value string) {
@@ -119,7 +124,7 @@ func (r *Record) append(b []byte) []byte {
 	for _, tag := range r.CurrentTags {
 		line("Q:", tag)
 	}
-	return append(b, "V:1\n"...)
+	return append(b, "V:"+DatabaseVersion+"\n"...)
 }
 
 // validID says whether id can be a file name in udev's database.

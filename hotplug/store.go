@@ -43,7 +43,7 @@ type Store struct {
 // Applied is what came of a result.
 type Applied struct {
 	// Properties are those of the event as listeners and programs see them: DEVNAME with /dev/ in front, DEVLINKS, TAGS,
-	// CURRENT_TAGS and USEC_INITIALIZED added, and without those that begin with a dot.
+	// CURRENT_TAGS, USEC_INITIALIZED and UDEV_DATABASE_VERSION added, and without those that begin with a dot.
 	Properties []Pair
 	Record     *Record  // as it was before, for a remove; else as it is now
 	Links      []string // links that this device has now: claimed, and not another's by priority
@@ -51,6 +51,36 @@ type Applied struct {
 	Taken      []string // links that were not made, since something that is no link has the name, such as a node
 	Dropped    []string // links that it claimed before and no longer does
 	Renamed    string   // the interface's name before, "" when it was not renamed
+
+	persist bool // the record is to outlive the initramfs
+	later   bool // it is to be written once more: see Finish
+}
+
+// Set adds a property that a builtin of RUN found, for the record and for listeners. See [Store.Finish].
+func (a *Applied) Set(key, value string) {
+	if key == "" || key[0] == '.' {
+		return
+	}
+	a.Properties = setPair(a.Properties, key, value)
+	for i := range a.Record.Properties {
+		if p := &a.Record.Properties[i]; p.Key == key {
+			a.later = a.later || p.Value != value
+			p.Value = value
+			return
+		}
+	}
+	a.Record.Properties = append(a.Record.Properties, Property{key, value, true})
+	a.later = true
+}
+
+func setPair(all []Pair, key, value string) []Pair {
+	for i := range all {
+		if all[i].Key == key {
+			all[i].Value = value
+			return all
+		}
+	}
+	return append(all, Pair{key, value})
 }
 
 // OpenStore makes the directories below /run/udev, removes what a store that was killed has left half made, and reads the links that
@@ -137,12 +167,39 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 	} else {
 		rec.Priority = 0
 	}
-	err = s.writeRecord(dev, rec, res.Persist, old.text)
+	applied.persist = res.Persist
+	err = s.writeFirst(dev, rec, res, applied, old.text)
 	s.remember(dev.ID(), rec, err)
 	errs = append(errs, s.writeTags(dev, rec), err)
 	applied.Record = rec
 	applied.Properties = publicProperties(ev, dev, res, rec, applied.Renamed)
 	return applied, join(dev, errs)
+}
+
+// processing is what the record says while programs of RUN are pending, since the device may not be what it will be.
+const processing = "ID_PROCESSING"
+
+// writeFirst keeps the record as it is before RUN.
+func (s *Store) writeFirst(dev *Device, rec *Record, res *Result, applied *Applied, old string) error {
+	isProgram := func(c Command) bool { return !c.Builtin }
+	if !slices.ContainsFunc(res.Run, isProgram) || rec.nothing() && strings.HasPrefix(dev.ID(), "+") {
+		return s.writeRecord(dev, rec, res.Persist, old)
+	}
+	applied.later = true
+	first := *rec
+	first.Properties = append(slices.Clip(rec.Properties), Property{processing, "1", true})
+	return s.writeRecord(dev, &first, res.Persist, old)
+}
+
+// Finish keeps the record as it is after RUN. Nothing is written when RUN has no part in it.
+func (s *Store) Finish(dev *Device, applied *Applied) error {
+	if !applied.later {
+		return nil
+	}
+	applied.later = false
+	err := s.writeRecord(dev, applied.Record, applied.persist, "")
+	s.remember(dev.ID(), applied.Record, err)
+	return err
 }
 
 // before returns what the device has: what its record says, and one that could not be written would say.
@@ -402,16 +459,9 @@ func (s *Store) Forget(id string) (*Record, error) {
 
 // publicProperties are the event's properties as others see them.
 func publicProperties(ev *Event, dev *Device, res *Result, rec *Record, renamed string) []Pair {
-	all := make([]Pair, 0, len(res.Properties)+8)
-	set := func(key, value string) {
-		for i := range all {
-			if all[i].Key == key {
-				all[i].Value = value
-				return
-			}
-		}
-		all = append(all, Pair{key, value})
-	}
+	all := make([]Pair, 0, len(res.Properties)+9)
+	all = append(all, Pair{"UDEV_DATABASE_VERSION", DatabaseVersion})
+	set := func(key, value string) { all = setPair(all, key, value) }
 	for key, value := range ev.All() {
 		if len(res.Properties) == 0 || key == "ACTION" || key == "DEVPATH" || key == "SUBSYSTEM" || key == "SEQNUM" {
 			set(key, value)

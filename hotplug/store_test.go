@@ -108,7 +108,7 @@ func TestResultIsKeptInUdevsFormats(t *testing.T) {
 			seen = append(seen, p.Key+"="+p.Value)
 		}
 	}
-	if got, want := strings.Join(seen, "|"), "ACTION=add|DEVPATH=/devices/virtual/block/sda|SUBSYSTEM=block|SEQNUM=5|DEVNAME=/dev/sda|ID_BUS=ata\nV:9|"+
+	if got, want := strings.Join(seen, "|"), "UDEV_DATABASE_VERSION=1|ACTION=add|DEVPATH=/devices/virtual/block/sda|SUBSYSTEM=block|SEQNUM=5|DEVNAME=/dev/sda|ID_BUS=ata\nV:9|"+
 		"DEVLINKS=/dev/disk/by-id/ata-x /dev/disk/by-path/pci-1|TAGS=:systemd:seat:|CURRENT_TAGS=:systemd:seat:"; got != want {
 		t.Errorf("listeners see %s", got)
 	}
@@ -424,6 +424,44 @@ func TestWhatVanishedUnheardIsForgotten(t *testing.T) {
 	}
 }
 
+// Who waits for a device to be ready looks for ID_PROCESSING. Listeners are told after RUN, and do not see it.
+func TestRecordSaysThatProgramsOfRunArePending(t *testing.T) {
+	roots := disks(t, "sda")
+	s, err := hotplug.OpenStore(roots, hotplug.StoreOptions{})
+	must(t, err)
+	ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/block/sda")
+	dev := roots.EventDevice(ev)
+	record := func() string { return withoutTime(read(t, roots.Run+"/udev/data/b8:0")) }
+	res := &hotplug.Result{
+		Properties: []hotplug.Property{{Key: "ID_BUS", Value: "ata", Stored: true}},
+		Run:        []hotplug.Command{{Builtin: true, Line: "kmod load"}, {Line: "/bin/true"}},
+	}
+	applied, err := s.Apply(t.Context(), ev, dev, res)
+	must(t, err)
+	if got := record(); got != "E:ID_BUS=ata\nE:ID_PROCESSING=1\nV:1\n" {
+		t.Errorf("before RUN the record is\n%s", got)
+	}
+	applied.Set("ID_MODEL", "x")
+	applied.Set("ID_BUS", "scsi")
+	applied.Set(".HIDDEN", "x")
+	must(t, s.Finish(dev, applied))
+	if got := record(); got != "E:ID_BUS=scsi\nE:ID_MODEL=x\nV:1\n" {
+		t.Errorf("after RUN the record is\n%s", got)
+	}
+	for _, p := range applied.Properties {
+		if p.Key == "ID_PROCESSING" || p.Key == ".HIDDEN" || p.Key == "ID_BUS" && p.Value != "scsi" {
+			t.Errorf("listeners see %s=%s", p.Key, p.Value)
+		}
+	}
+
+	must(t, os.Remove(roots.Run+"/udev/data/b8:0")) // to see that nothing writes it again
+	applied.Record.Properties = nil
+	must(t, s.Finish(dev, applied))
+	if _, err := os.Stat(roots.Run + "/udev/data/b8:0"); err == nil {
+		t.Error("the record is written for nothing")
+	}
+}
+
 func TestInterfaceIsRenamedOnAdd(t *testing.T) {
 	roots := hotplugtest.Tree(t, "/devices/virtual/net/eth0 subsystem=net\n\tuevent INTERFACE=eth0\n\tuevent IFINDEX=7\n")
 	var asked string
@@ -443,9 +481,9 @@ func TestInterfaceIsRenamedOnAdd(t *testing.T) {
 				got = append(got, p.Key+"="+p.Value)
 			}
 		}
-		want := "ACTION=change DEVPATH=/devices/virtual/net/eth0 SUBSYSTEM=net INTERFACE=eth0 IFINDEX=7"
+		want := "UDEV_DATABASE_VERSION=1 ACTION=change DEVPATH=/devices/virtual/net/eth0 SUBSYSTEM=net INTERFACE=eth0 IFINDEX=7"
 		if action == "add" {
-			want = "ACTION=add DEVPATH=/devices/virtual/net/lan0 SUBSYSTEM=net INTERFACE=lan0 IFINDEX=7 INTERFACE_OLD=eth0 ID_RENAMING=1"
+			want = "UDEV_DATABASE_VERSION=1 ACTION=add DEVPATH=/devices/virtual/net/lan0 SUBSYSTEM=net INTERFACE=lan0 IFINDEX=7 INTERFACE_OLD=eth0 ID_RENAMING=1"
 			if asked != "7eth0lan0" || dev.Sysname() != "lan0" {
 				t.Errorf("asked for %s, device is %s", asked, dev.Sysname())
 			}

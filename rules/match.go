@@ -290,7 +290,8 @@ func (s *state) program(t *token) bool {
 
 // env returns the environment of a program: the event's properties, but for those whose name begins with a dot.
 func (s *state) env() []string {
-	env := make([]string, 0, len(s.props)+3)
+	env := make([]string, 0, len(s.props)+4)
+	env = append(env, "UDEV_DATABASE_VERSION="+hotplug.DatabaseVersion)
 	for i := range s.props {
 		if p := &s.props[i]; !p.gone && p.key[0] != '.' {
 			env = append(env, p.key+"="+p.value)

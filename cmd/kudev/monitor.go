@@ -225,6 +225,9 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 	fmt.Fprintf(w, "%-6s[%d.%06d] %-8s %s (%s)\n", source, at/time.Second, at%time.Second/time.Microsecond, ev.Action(), ev.Devpath(), ev.Subsystem())
 	if m.properties {
 		for k, v := range ev.All() {
+			if k == "UDEV_DATABASE_VERSION" { // libudev keeps it to itself
+				continue
+			}
 			fmt.Fprintf(w, "%s=%s\n", k, v)
 		}
 		fmt.Fprintln(w)

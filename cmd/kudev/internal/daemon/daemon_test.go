@@ -8,10 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/coldplug"
@@ -185,6 +188,103 @@ func TestADeviceThatWasGoneWhenItsEventCameIsRemovedThoughThatIsLost(t *testing.
 	d.recover(t.Context(), afterLoss)
 	if got := handled(); len(got) != 1 || got[0] != "remove@"+lostDisk+" sda" || len(d.known.paths()) != 0 {
 		t.Errorf("handled %q", got)
+	}
+}
+
+// listener hears what the daemon tells.
+type listener struct {
+	mu    sync.Mutex
+	heard []map[string]string
+}
+
+func (l *listener) Send(properties []hotplug.Pair) error {
+	all := map[string]string{}
+	for _, p := range properties {
+		all[p.Key] = p.Value
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard = append(l.heard, all)
+	return nil
+}
+
+func (*listener) Close() error { return nil }
+
+// of is what was told of a device, the latest.
+func (l *listener) of(devpath string) map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, all := range slices.Backward(l.heard) {
+		if all["DEVPATH"] == devpath {
+			return all
+		}
+	}
+	return nil
+}
+
+// systemd does not take a device for ready whose event failed, and waits for ever for one of which nobody speaks.
+func TestListenersAreToldOfAnEventThatFailed(t *testing.T) {
+	o, k, _ := small(t, "", `SUBSYSTEM=="test", RUN+="/bin/true"`)
+	l := &listener{}
+	o.Runner, o.Sink = panicking{}, l
+	d := run(t, o)
+	k.send("add", "/devices/virtual/test/a", "test", "DEVNAME=a", "X=1")
+	k.send("add", "/devices/virtual/other/b", "other")
+	_, err := d.Settle(t.Context(), WaitOptions{})
+	must(t, err)
+	want := map[string]string{
+		"ACTION": "add", "DEVPATH": "/devices/virtual/test/a", "SUBSYSTEM": "test", "DEVNAME": "/dev/a", "X": "1", "UDEV_DATABASE_VERSION": "1",
+		"UDEV_WORKER_FAILED": "1", "UDEV_WORKER_ERRNO": "5", "UDEV_WORKER_ERRNO_NAME": "EIO",
+	}
+	if diff := cmp.Diff(want, l.of("/devices/virtual/test/a")); diff != "" {
+		t.Error(diff)
+	}
+	if all := l.of("/devices/virtual/other/b"); all == nil || all["UDEV_WORKER_FAILED"] != "" {
+		t.Errorf("of an event that did not: %v", all)
+	}
+}
+
+// looking is a machine on which a program looks at the record and its environment.
+type looking struct {
+	record string
+	saw    chan string
+}
+
+func (l looking) Run(_ context.Context, p hotplug.Program) (hotplug.Output, error) {
+	text, err := os.ReadFile(l.record)
+	l.saw <- p.Line + "\n" + strings.Join(p.Env, "\n") + "\n--\n" + string(text)
+	return hotplug.Output{}, err
+}
+
+func TestRunFindsTheRecordUnfinishedAndMayAddToIt(t *testing.T) {
+	o, k, _ := small(t, "/devices/platform/soc subsystem=platform\n/devices/platform/soc/block/one subsystem=block dev=240:1\n\tuevent DEVNAME=one\n\tuevent DEVTYPE=disk\n",
+		`SUBSYSTEM=="block", ENV{A}="1", ENV{.B}="1", RUN{builtin}+="path_id", RUN+="/bin/look"`)
+	l, record := &listener{}, o.Roots.Run+"/udev/data/b240:1"
+	machine := looking{record, make(chan string, 16)}
+	o.Runner, o.Sink = machine, l
+	d := run(t, o)
+	d.machine.SetGlobal("EVERYWHERE", "1")
+	k.send("add", "/devices/platform/soc/block/one", "block", "DEVNAME=one", "DEVTYPE=disk", "MAJOR=240", "MINOR=1")
+	_, err := d.Settle(t.Context(), WaitOptions{})
+	must(t, err)
+	saw := <-machine.saw
+	for _, want := range []string{"/bin/look\n", "\nUDEV_DATABASE_VERSION=1\n", "\nA=1\n", "\nDEVNAME=/dev/one\n", "\nID_PATH=platform-soc\n", "\nE:ID_PROCESSING=1\n"} {
+		if !strings.Contains(saw, want) {
+			t.Errorf("the program does not see %q in\n%s", want, saw)
+		}
+	}
+	for _, no := range []string{"\n.B=", "\nEVERYWHERE=", "\nID_PROCESSING=", "\nE:ID_PATH="} {
+		if strings.Contains(saw, no) {
+			t.Errorf("the program sees %q in\n%s", no, saw)
+		}
+	}
+	text, err := os.ReadFile(record)
+	must(t, err)
+	if got := string(text); !strings.Contains(got, "\nE:ID_PATH=platform-soc\n") || strings.Contains(got, "ID_PROCESSING") {
+		t.Errorf("record afterwards\n%s", got)
+	}
+	if all := l.of("/devices/platform/soc/block/one"); all["ID_PATH"] != "platform-soc" || all["ID_PROCESSING"] != "" || all["UDEV_DATABASE_VERSION"] != "1" {
+		t.Errorf("told: %v", all)
 	}
 }
 

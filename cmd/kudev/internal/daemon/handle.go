@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
@@ -44,7 +47,7 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	if ctx.Err() != nil && ev.Action() != "remove" {
 		// The rules have not had their say: what they would have decided is unknown, and nothing of what is there is given up.
 		errs = []error{fmt.Errorf("the rules were not done: %w", context.Cause(ctx))}
-		return h.caused, d.finish(h, ev, dev, asTheKernelSays(ev), errs, true)
+		return h.caused, d.finish(h, ev, dev, notHandled(ev, unix.ETIMEDOUT), errs, true)
 	}
 	applied, err := d.store.Apply(ctx, ev, dev, &res)
 	errs = append(errs, err)
@@ -75,15 +78,19 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	return h.caused || res.Name != "", d.finish(h, ev, dev, applied, errs, true)
 }
 
-// asTheKernelSays is what listeners are told of an event that could not be handled.
-func asTheKernelSays(ev *hotplug.Event) *hotplug.Applied {
-	applied := &hotplug.Applied{}
+// notHandled is what listeners are told of an event that could not be handled: what the kernel says, and that it failed.
+// systemd looks for that.
+func notHandled(ev *hotplug.Event, why unix.Errno) *hotplug.Applied {
+	applied := &hotplug.Applied{Properties: []hotplug.Pair{{Key: "UDEV_DATABASE_VERSION", Value: hotplug.DatabaseVersion}}}
 	for key, value := range ev.All() {
 		if key == "DEVNAME" {
 			value = "/dev/" + ev.Devname()
 		}
 		applied.Properties = append(applied.Properties, hotplug.Pair{Key: key, Value: value})
 	}
+	applied.Properties = append(applied.Properties, hotplug.Pair{Key: "UDEV_WORKER_FAILED", Value: "1"},
+		hotplug.Pair{Key: "UDEV_WORKER_ERRNO", Value: strconv.Itoa(int(why))},
+		hotplug.Pair{Key: "UDEV_WORKER_ERRNO_NAME", Value: unix.ErrnoName(why)})
 	return applied
 }
 
@@ -159,13 +166,18 @@ func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied
 // begin, since somebody held the disk for too long.
 func (d *Daemon) done(o hotplug.Outcome) {
 	var panicked *hotplug.PanicError
+	why := unix.EIO
 	switch {
 	case o.Err == nil:
 		return
 	case errors.Is(o.Err, hotplug.ErrBusy):
 		o.Err = fmt.Errorf("the event is not handled: %w", o.Err)
+		why = unix.ETIMEDOUT
 	case !errors.As(o.Err, &panicked):
 		return
+	}
+	if err := d.sink.Send(notHandled(o.Event, why).Properties); err != nil {
+		o.Err = errors.Join(o.Err, err)
 	}
 	e := newEntry(o.Event)
 	d.origin(e, o.Event)
@@ -199,22 +211,20 @@ func (d *Daemon) origin(e *Entry, ev *hotplug.Event) {
 // runAll runs RUN in its order: builtins and programs.
 func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, applied *hotplug.Applied) error {
 	var errs []error
-	var env []string
 	for _, cmd := range res.Run {
 		began := now()
 		var err error
-		name, rest, _ := strings.Cut(cmd.Line, " ")
+		name := ""
 		if cmd.Builtin {
-			err = h.Builtin(ctx, name, h.call(ev, dev, res, rest))
+			args := hotplug.SplitCommand(cmd.Line)
+			name = args[0]
+			err = h.Builtin(ctx, name, h.call(ev, dev, res, applied, args[1:]))
 			if errors.Is(err, builtin.ErrNothing) {
 				err = nil
 			}
 		} else {
 			h.caused = true
-			if env == nil {
-				env = environment(applied, d.machine.Globals())
-			}
-			_, err = h.Runner.Run(ctx, hotplug.Program{Line: cmd.Line, Env: env, Rule: cmd.Rule})
+			_, err = h.Runner.Run(ctx, hotplug.Program{Line: cmd.Line, Env: environment(applied), Rule: cmd.Rule})
 		}
 		if !cmd.Builtin || name != "kmod" {
 			ran := Ran{Line: cmd.Line, Rule: cmd.Rule, Took: now() - began}
@@ -233,6 +243,9 @@ func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *ho
 		if ctx.Err() != nil {
 			break
 		}
+	}
+	if ev.Action() != "remove" {
+		errs = append(errs, d.store.Finish(dev, applied))
 	}
 	return errors.Join(errs...)
 }
@@ -255,10 +268,10 @@ func OnlyRun(err error) bool {
 	return false
 }
 
-// call makes a builtin's call of RUN: the event's properties are the result's.
-func (h *host) call(ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, rest string) *builtin.Call {
+// call makes a builtin's call of RUN: the event's properties are the result's, and what it finds is kept and told.
+func (h *host) call(ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, applied *hotplug.Applied, args []string) *builtin.Call {
 	return &builtin.Call{
-		Event: ev, Device: dev, Args: strings.Fields(rest), Log: h.Log(),
+		Event: ev, Device: dev, Args: args, Log: h.Log(),
 		Get: func(key string) (string, bool) {
 			for _, p := range res.Properties {
 				if p.Key == key {
@@ -267,7 +280,13 @@ func (h *host) call(ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result,
 			}
 			return "", false
 		},
-		Set: func(key, value string) {},
+		Set: func(key, value string) {
+			res.Properties = append(slices.DeleteFunc(res.Properties, func(p hotplug.Property) bool { return p.Key == key }),
+				hotplug.Property{Key: key, Value: value, Stored: true})
+			if ev.Action() != "remove" {
+				applied.Set(key, value)
+			}
+		},
 		All: func(yield func(string, string) bool) {
 			for _, p := range res.Properties {
 				if !yield(p.Key, p.Value) {
@@ -279,8 +298,8 @@ func (h *host) call(ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result,
 }
 
 // environment is what a program of RUN gets: the event's properties as listeners see them.
-func environment(applied *hotplug.Applied, globals []string) []string {
-	env := globals
+func environment(applied *hotplug.Applied) []string {
+	env := make([]string, 0, len(applied.Properties))
 	for _, p := range applied.Properties {
 		env = append(env, p.Key+"="+p.Value)
 	}
