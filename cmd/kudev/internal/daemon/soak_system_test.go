@@ -30,7 +30,7 @@ SUBSYSTEM=="net", TAG+="t"
 ENV{N}=="*00", RUN+="/bin/true"
 SUBSYSTEM=="pci", RUN{builtin}+="kmod load"
 `)
-	w.buf = 64 << 10 // for an overflow a round
+	w.buf = 16 << 10 // for an overflow a round
 	d, _ := w.start(w.options())
 	var before usage
 	for round := range rounds {
