@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/kudev/kudev/modload/ere"
 )
 
 // depmodConfig is what depmod.d(5) says for one kernel: which of two modules of the same name counts, and where to look beside the tree.
@@ -151,8 +152,8 @@ func releaseMatches(pattern, release string) bool {
 	if pattern == "*" {
 		return true
 	}
-	re, err := regexp.CompilePOSIX(pattern)
-	return err == nil && re.MatchString(release)
+	x, err := ere.Compile(pattern)
+	return err == nil && x.Match(release)
 }
 
 // prefers says whether the module in old counts before its namesake in path. First comes an override, then the order of searches; the one

@@ -7,17 +7,18 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/pilebones/go-udev/netlink"
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
 	"github.com/kudev/kudev/cmd/kudev/internal/json"
 	"github.com/kudev/kudev/hotplug"
+	"github.com/kudev/kudev/modload/ere"
 )
 
 // runMonitor prints events as the kernel sends them and as the daemon passes them on; or what the daemon decides.
@@ -72,23 +73,46 @@ func runMonitor(ctx context.Context, e *env, args []string) error {
 	return m.run(ctx, *kernel, *udev)
 }
 
-// parseMatches reads go-udev's rules.
-func parseMatches(list []string) (*netlink.RuleDefinitions, error) {
-	if len(list) == 0 {
-		return nil, nil
-	}
-	all := &netlink.RuleDefinitions{}
+// A matchRule is go-udev's: every expression has to match, and a property that is not there matches none. An empty one matches all.
+type matchRule struct {
+	Action *string           `json:"action"`
+	Env    map[string]string `json:"env"`
+	action *ere.Expression
+	env    map[string]*ere.Expression
+}
+
+func parseMatches(list []string) (rules []*matchRule, err error) {
 	for _, s := range list {
-		var r netlink.RuleDefinition
-		if err := json.ReadStrict([]byte(s), &r); err != nil {
+		r := &matchRule{env: map[string]*ere.Expression{}}
+		if err := json.ReadStrict([]byte(s), r); err != nil {
 			return nil, fmt.Errorf("match %q: %w", s, err)
 		}
-		all.AddRule(r)
+		if r.Action != nil {
+			if r.action, err = ere.Compile(*r.Action); err != nil {
+				return nil, fmt.Errorf("match: %w", err)
+			}
+		}
+		for key, text := range r.Env {
+			if r.env[key], err = ere.Compile(text); err != nil {
+				return nil, fmt.Errorf("match: %w", err)
+			}
+		}
+		rules = append(rules, r)
 	}
-	if err := all.Compile(); err != nil {
-		return nil, fmt.Errorf("match: %w", err)
+	return rules, nil
+}
+
+func (r *matchRule) matches(ev *hotplug.Event) bool {
+	if r.action != nil && !r.action.Match(ev.Action()) {
+		return false
 	}
-	return all, nil
+	for key, x := range r.env {
+		value, ok := ev.Get(key)
+		if !ok || !x.Match(value) {
+			return false
+		}
+	}
+	return true
 }
 
 // monitor prints events from two sockets.
@@ -100,7 +124,7 @@ type monitor struct {
 	json       bool
 	subsystems [][2]string
 	tags       []string
-	rules      *netlink.RuleDefinitions
+	rules      []*matchRule // one of them has to match
 }
 
 func (m *monitor) run(ctx context.Context, kernel, udev bool) error {
@@ -191,16 +215,7 @@ func (m *monitor) wants(ev *hotplug.Event, source string) bool {
 			return false
 		}
 	}
-	return m.rules == nil || m.rules.Evaluate(goUdevEvent(ev))
-}
-
-// goUdevEvent is the event in go-udev's words.
-func goUdevEvent(ev *hotplug.Event) netlink.UEvent {
-	e := netlink.UEvent{Action: netlink.KObjAction(ev.Action()), KObj: ev.Devpath(), Env: make(map[string]string)}
-	for k, v := range ev.All() {
-		e.Env[k] = v
-	}
-	return e
+	return len(m.rules) == 0 || slices.ContainsFunc(m.rules, func(r *matchRule) bool { return r.matches(ev) })
 }
 
 func (m *monitor) print(ev *hotplug.Event, source string) error {
@@ -209,6 +224,10 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 	w := bufio.NewWriter(m.out)
 	at := daemon.Now().Duration()
 	if m.json {
+		properties := map[string]string{}
+		for k, v := range ev.All() {
+			properties[k] = v
+		}
 		line := struct {
 			Source     string            `json:"source"`
 			Time       int64             `json:"time_us"`
@@ -216,7 +235,7 @@ func (m *monitor) print(ev *hotplug.Event, source string) error {
 			Devpath    string            `json:"devpath"`
 			Subsystem  string            `json:"subsystem"`
 			Properties map[string]string `json:"properties"`
-		}{strings.ToLower(source), at.Microseconds(), ev.Action(), ev.Devpath(), ev.Subsystem(), goUdevEvent(ev).Env}
+		}{strings.ToLower(source), at.Microseconds(), ev.Action(), ev.Devpath(), ev.Subsystem(), properties}
 		if err := json.Write(w, line); err != nil {
 			return err
 		}
