@@ -29,7 +29,12 @@ func (r NodeResult) want(dev *Device) nodeWant {
 		}
 		return -1
 	}
-	w := nodeWant{uid: number("DEVUID", 10), gid: number("DEVGID", 10), mode: number("DEVMODE", 8), labels: r.SecLabel}
+	return r.over(nodeWant{uid: number("DEVUID", 10), gid: number("DEVGID", 10), mode: number("DEVMODE", 8)})
+}
+
+// over puts what the rules said in the place of what else there is to say.
+func (r NodeResult) over(w nodeWant) nodeWant {
+	w.labels = r.SecLabel
 	if r.UID != nil {
 		w.uid = int(*r.UID)
 	}
@@ -134,7 +139,7 @@ func (w nodeWant) apply(fd int, st *unix.Stat_t, label bool) error {
 	if chmod {
 		errs = append(errs, chmodFD(fd, uint32(w.mode)))
 	}
-	if label {
+	if label || chown || chmod {
 		for module, text := range w.labels {
 			attr := map[string]string{"selinux": "security.selinux", "smack": "security.SMACK64"}[module]
 			if attr == "" {

@@ -59,7 +59,7 @@ func (r Roots) MakeStaticNodes(nodes []StaticNode) error {
 }
 
 // ApplyStaticNode gives a node that is there before its driver the owner, group and mode of a rule with
-// OPTIONS+="static_node=NAME" (0660 with a group, else 0600, where the rule names no mode), and keeps its tags below
+// OPTIONS+="static_node=NAME", as far as it names them (a group without a mode means 0660), and keeps its tags below
 // /run/udev/static_node-tags. That there is no such node is no error.
 func (r Roots) ApplyStaticNode(name string, res NodeResult, tags []string) error {
 	fd, err := openNode(r.DevDir(), name)
@@ -79,19 +79,7 @@ func (r Roots) ApplyStaticNode(name string, res NodeResult, tags []string) error
 		return nil
 	}
 	var errs []error
-	if res.UID != nil || res.GID != nil || res.Mode != nil {
-		want := nodeWant{uid: 0, gid: 0, mode: 0o600}
-		if res.UID != nil {
-			want.uid = int(*res.UID)
-		}
-		if res.GID != nil {
-			want.gid, want.mode = int(*res.GID), 0o660
-		}
-		if res.Mode != nil {
-			want.mode = int(fileMode(*res.Mode))
-		}
-		errs = append(errs, want.apply(fd, &st, false))
-	}
+	errs = append(errs, res.over(nodeWant{uid: -1, gid: -1, mode: -1}).apply(fd, &st, false))
 	if len(tags) > 0 {
 		run, err := os.OpenRoot(r.RunDir())
 		if err != nil {

@@ -51,6 +51,18 @@ func TestStaticNodeGetsItsRule(t *testing.T) {
 	}
 }
 
+func TestStaticNodeKeepsWhatItsRuleDoesNotName(t *testing.T) {
+	roots := hotplugtest.Tree(t, "")
+	must(t, os.WriteFile(roots.Dev+"/fuse", nil, 0o600))
+	must(t, os.Chmod(roots.Dev+"/fuse", 0o666))
+	uid := uint32(os.Getuid())
+	must(t, roots.ApplyStaticNode("fuse", hotplug.NodeResult{UID: &uid}, nil))
+	must(t, roots.ApplyStaticNode("fuse", hotplug.NodeResult{}, []string{"uaccess"}))
+	if st, err := os.Stat(roots.Dev + "/fuse"); err != nil || st.Mode() != 0o666 {
+		t.Errorf("the mode is %v, %v", st.Mode(), err)
+	}
+}
+
 func TestStandardLinksAreMadeOnce(t *testing.T) {
 	roots := hotplugtest.Tree(t, "")
 	must(t, os.Symlink("elsewhere", roots.Dev+"/stdin"))

@@ -7,7 +7,7 @@ import "io/fs"
 type StaticNode struct {
 	Node     string // below /dev
 	UID, GID *uint32
-	Mode     *fs.FileMode // nil: 0660 where GID is set, else 0600
+	Mode     *fs.FileMode // nil: 0660 where GID is set, else as it is
 	Tags     []string     // names below /run/udev/static_node-tags
 	Rule     string       // file:line
 }
