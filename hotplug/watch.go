@@ -98,18 +98,19 @@ func (w *Watch) keep(wd int32, id string) error {
 	return nil
 }
 
-// End ends the watch of a device by its id, as while its event is handled. One that is not watched is fine.
-func (w *Watch) End(id string) {
+// End ends the watch of a device by its id, as while its event is handled, and tells whether there was one.
+func (w *Watch) End(id string) (watched bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	wd, ok := w.byID[id]
 	if !ok {
-		return
+		return false
 	}
 	if raw, err := w.file.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _, _ = unix.InotifyRmWatch(int(fd), uint32(wd)) })
 	}
 	w.drop(wd)
+	return true
 }
 
 func (w *Watch) drop(wd int32) {

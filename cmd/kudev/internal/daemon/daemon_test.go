@@ -319,8 +319,9 @@ func (hanging) Run(ctx context.Context, _ hotplug.Program) (hotplug.Output, erro
 func TestAnEventThatIsOutOfTimeGivesNothingUp(t *testing.T) {
 	o, k, said := small(t, "/devices/virtual/block/one subsystem=block dev=240:1\n\tuevent DEVNAME=one\n\tuevent DEVTYPE=disk\n",
 		`SUBSYSTEM=="block", ENV{SLOW}=="1", PROGRAM=="/bin/wait"
-SUBSYSTEM=="block", ENV{SEEN}="1", SYMLINK+="link"
+SUBSYSTEM=="block", ENV{SEEN}="1", SYMLINK+="link", OPTIONS+="watch"
 `)
+	must(t, os.WriteFile(o.Roots.Dev+"/one", nil, 0o600))
 	o.Runner = hanging{}
 	var err error
 	o.Config, err = modload.Resolve(modload.Options{SystemRoot: filepath.Dir(o.Roots.Sys), Uname: func() (string, error) { return "6.1.0-test", nil },
@@ -334,6 +335,9 @@ SUBSYSTEM=="block", ENV{SEEN}="1", SYMLINK+="link"
 	must(t, err)
 	if target, err := os.Readlink(o.Roots.Dev + "/link"); err != nil || target != "one" {
 		t.Errorf("the link is %q, %v", target, err)
+	}
+	if _, err := os.Lstat(o.Roots.Run + "/udev/watch/b240:1"); err != nil {
+		t.Errorf("the node is watched no more: %v", err)
 	}
 	if record, _ := os.ReadFile(o.Roots.Run + "/udev/data/b240:1"); !strings.Contains(string(record), "E:SEEN=1\n") {
 		t.Errorf("record %q", record)

@@ -30,9 +30,13 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		return false, err
 	}
 	defer func() { unlock() }()
-	if d.nodes != nil {
-		d.nodes.End(dev.ID()) // what the rules themselves do to the node is no change
-	}
+	// What the rules themselves do to the node is no change. When they do not get to say whether it is watched it is as before.
+	watched := d.nodes != nil && d.nodes.End(dev.ID()) && ev.Action() != "remove"
+	defer func() {
+		if watched {
+			_ = d.nodes.Begin(dev)
+		}
+	}()
 	h := &host{Machine: d.machine, policy: d.policy.Load(), event: ev, device: dev, entry: e, log: d.log}
 
 	trace := d.trace
@@ -49,6 +53,7 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		errs = []error{fmt.Errorf("the rules were not done: %w", context.Cause(ctx))}
 		return h.caused, d.finish(h, ev, dev, notHandled(ev, unix.ETIMEDOUT), errs, true)
 	}
+	watched = d.nodes != nil && res.Watch && ev.Action() != "remove"
 	applied, err := d.store.Apply(ctx, ev, dev, &res)
 	errs = append(errs, err)
 	noteApplied(e, dev, &res, applied)
@@ -70,7 +75,8 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	if err := d.runAll(ctx, h, ev, dev, &res, applied); err != nil {
 		errs = append(errs, runError{err})
 	}
-	if d.nodes != nil && res.Watch && ev.Action() != "remove" { // whatever RUN did to the node, or how it ended
+	if watched { // whatever RUN did to the node, or how it ended
+		watched = false
 		if err := d.nodes.Begin(dev); err != nil {
 			errs = append(errs, err)
 		}
