@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -131,8 +132,12 @@ func (e *env) explainDevice(ctx context.Context, x *explanation, cfg *modload.Co
 		return err
 	}
 	for _, s := range trace.Steps {
+		did := s.Did
+		if s.Goto != "" {
+			did = append(slices.Clip(did), "goes on at "+s.Goto)
+		}
 		if s.Matched || all {
-			x.Rules = append(x.Rules, explainedRule{s.Rule.String(), s.Did, s.Key, s.Got})
+			x.Rules = append(x.Rules, explainedRule{s.Rule.String(), did, s.Key, s.Got})
 		}
 	}
 	entries, err := e.journal(ctx, "")
@@ -178,7 +183,7 @@ func (x *explanation) print(w io.Writer) error {
 			fmt.Fprintf(&b, "no match %s: %s, and it is %q\n", r.Rule, r.Key, r.Got)
 			continue
 		}
-		fmt.Fprintf(&b, "rule     %s %s\n", r.Rule, strings.Join(r.Did, ", "))
+		b.WriteString(strings.TrimRight(fmt.Sprintf("rule     %s %s", r.Rule, strings.Join(r.Did, ", ")), " ") + "\n")
 	}
 	if len(x.Last) > 0 {
 		b.WriteString("\nwhat the daemon did last:\n")

@@ -109,7 +109,8 @@ kudev seal`}
 	case "settle":
 		return help{"kudev-coldplug", `
 It returns when every event that the kernel had sent by now is handled, with all
-that it caused. Exit status 1: the time was up. Without a daemon it returns at once.`, `
+that it caused. Exit status 1: the time was up. Without a daemon it returns at
+once, with 1 where --wait-for names what is not there.`, `
 kudev settle --timeout 30
 kudev settle --wait-for /dev/disk/by-label/data`}
 	case "status":
@@ -181,7 +182,7 @@ func describe(f *pflag.Flag) (names, text string) {
 		names = "-" + f.Shorthand + ", --" + f.Name
 	}
 	switch {
-	case f.Value.Type() == "bool":
+	case f.Value.Type() == "bool", f.Value.Type() == "boolfunc":
 	case f.NoOptDefVal != "":
 		names += "[=" + arg + "]"
 	default:

@@ -217,7 +217,7 @@ func (e *env) parseOptions(flags *pflag.FlagSet, args []string, first bool) ([]s
 		if f.Shorthand != "" {
 			o.short = f.Shorthand[0]
 		}
-		if f.Value.Type() == "bool" && o.optional {
+		if t := f.Value.Type(); t == "bool" || t == "boolfunc" {
 			o.optional = false
 		}
 		options = append(options, o)

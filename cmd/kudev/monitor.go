@@ -325,7 +325,11 @@ func printEntry(w io.Writer, e *daemon.Entry) error {
 		fmt.Fprintf(&b, "    module  none for %s\n", e.Modalias)
 	}
 	if e.Node != nil {
-		fmt.Fprintf(&b, "    node    %s %s\n", e.Node.Path, e.Node.Mode)
+		b.WriteString("    node    " + e.Node.Path)
+		if e.Node.Mode != "" {
+			b.WriteString(" " + e.Node.Mode)
+		}
+		b.WriteByte('\n')
 	}
 	if e.Name != "" {
 		fmt.Fprintf(&b, "    name    %s\n", e.Name)
@@ -337,7 +341,11 @@ func printEntry(w io.Writer, e *daemon.Entry) error {
 		fmt.Fprintf(&b, "    unlink  /dev/%s\n", l)
 	}
 	for _, r := range e.Run {
-		fmt.Fprintf(&b, "    run     %s %s %s\n", r.Line, r.Took.Duration().Round(100*time.Microsecond), r.Error)
+		fmt.Fprintf(&b, "    run     %s %s", r.Line, r.Took.Duration().Round(100*time.Microsecond))
+		if r.Error != "" {
+			b.WriteString(": " + r.Error)
+		}
+		b.WriteByte('\n')
 	}
 	if e.Error != "" {
 		fmt.Fprintf(&b, "    error   %s\n", e.Error)

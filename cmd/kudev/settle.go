@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -40,6 +42,9 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 	defer cancel(nil)
 	conn, end, err := e.connect(ctx, cfg)
 	if errors.Is(err, daemon.ErrNoDaemon) {
+		if *waitFor != "" && !e.waitDone(inDev(*waitFor), false, true) {
+			return fmt.Errorf("%s is not there: %w", *waitFor, err)
+		}
 		e.logger(cfg).Debug("no kudev daemon runs: nothing to wait for")
 		return nil
 	}
@@ -64,6 +69,14 @@ func runSettle(ctx context.Context, e *env, args []string) error {
 	}
 	r.Account.Failed = nil // of a coldplug's or trigger's caller, not of who waits
 	return r.Account.Err()
+}
+
+// inDev is a name below /dev as a path, and a path as it is.
+func inDev(name string) string {
+	if strings.HasPrefix(name, "/") {
+		return name
+	}
+	return "/dev/" + name
 }
 
 var errExists = errors.New("the file exists")
