@@ -287,7 +287,7 @@ func (c *Config) SettleTimeout() time.Duration { return c.duration("settle_timeo
 // Workers returns how many events are handled at a time, 0 to choose by the processors.
 func (c *Config) Workers() int { return c.number("workers") }
 
-// LoadWorkers returns how many modules are inserted at a time, 0 to choose by the processors.
+// LoadWorkers returns how many modules are inserted at a time, 0 for what a [Loader] takes by itself.
 func (c *Config) LoadWorkers() int { return c.number("load_workers") }
 
 // ReceiveBuffer returns the size of the uevent socket's buffer in bytes; 0 leaves it to the listener.

@@ -103,11 +103,11 @@ func (j *job) show() []Outcome {
 func (j *job) run(ctx context.Context) []Outcome {
 	list := j.plan.list
 	outcomes := make([]Outcome, len(list))
-	done := make([]chan struct{}, len(list))
+	places := make([]place, len(list))
 	var wg sync.WaitGroup
 	for i := range list {
 		if !list[i].again {
-			done[i] = make(chan struct{})
+			places[i] = place{live: make(chan struct{}), done: make(chan struct{})}
 		}
 	}
 	var ahead []string
@@ -127,31 +127,30 @@ func (j *job) run(ctx context.Context) []Outcome {
 			}
 		}
 		if o.State != 0 {
-			close(done[i])
+			places[i].end(o.Err)
 			continue
 		}
 		if len(m.needs)+len(m.after) > 0 && !command {
 			ahead = append(ahead, m.entry.Path)
 		}
 		wg.Go(func() {
-			defer close(done[i])
+			defer func() { places[i].end(o.Err) }()
 			for _, p := range m.after {
-				if o.Err = wait(ctx, done[p]); o.Err != nil {
+				if o.Err = wait(ctx, places[p].done); o.Err != nil {
 					o.State = StateFailed
 					return
 				}
 			}
 			for _, p := range m.needs {
-				if o.Err = wait(ctx, done[p]); o.Err != nil {
+				if o.Err = wait(ctx, places[p].live); o.Err == nil {
+					o.Err = places[p].err
+				}
+				if o.Err != nil {
 					o.State = StateFailed
 					return
 				}
-				if err := outcomes[p].Err; err != nil {
-					o.State, o.Err = StateFailed, err
-					return
-				}
 			}
-			*o = j.one(ctx, m)
+			*o = j.one(ctx, m, places[i].live)
 		})
 	}
 	if len(ahead) > 0 {
@@ -172,6 +171,24 @@ func (j *job) run(ctx context.Context) []Outcome {
 	return kept
 }
 
+// A place is where a planned module stands: for those that need it, once live is closed, and for those that come after it, once done is.
+type place struct {
+	live chan struct{}
+	done chan struct{}
+	err  error // set before live is closed, when there is nothing to need
+}
+
+// end says that the module is done with. It is called once, by whoever may have closed live.
+func (p *place) end(err error) {
+	select {
+	case <-p.live:
+	default:
+		p.err = err
+		close(p.live)
+	}
+	close(p.done)
+}
+
 func wait(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
@@ -182,18 +199,24 @@ func wait(ctx context.Context, done <-chan struct{}) error {
 }
 
 // one loads one module whose dependencies are there: it joins the flight that is under way for it, or begins one.
-func (j *job) one(ctx context.Context, m *planned) Outcome {
+func (j *job) one(ctx context.Context, m *planned, live chan<- struct{}) Outcome {
 	l := j.loader
 	o := Outcome{Module: m.entry.Name, Alias: m.alias, Required: m.required}
 	var f *flight
 	for f == nil || f.givenUp && ctx.Err() == nil { // by another who asked first: that is nothing to us
 		l.mu.Lock()
 		if f = l.flights[m.entry.Name]; f == nil {
-			f = &flight{done: make(chan struct{})}
+			f = &flight{live: make(chan struct{}), done: make(chan struct{})}
 			l.flights[m.entry.Name] = f
 			go l.fly(ctx, f, j, m)
 		}
 		l.mu.Unlock()
+		select {
+		case <-f.live:
+			close(live)
+		case <-f.done:
+		case <-ctx.Done():
+		}
 		if err := wait(ctx, f.done); err != nil {
 			o.State, o.Err = StateFailed, err
 			return o
@@ -208,6 +231,7 @@ func (j *job) one(ctx context.Context, m *planned) Outcome {
 
 // A flight is one module on its way into the kernel. It waits for no other: its dependencies were there when it began.
 type flight struct {
+	live    chan struct{} // closed when others may use the module, which may be long before done; never, when that was not seen
 	done    chan struct{}
 	outcome Outcome
 	givenUp bool // the one who asked for it gave up before it began
@@ -248,6 +272,7 @@ func (l *Loader) fly(ctx context.Context, f *flight, j *job, m *planned) {
 	if c, ok := j.command(m); ok {
 		o.Err = l.install(context.WithoutCancel(ctx), c, j.parameters(m))
 	} else {
+		go l.watch(f, o.Module)
 		o.State, o.Err = l.insert(m.entry, j.parameters(m), j.request.Force&(IgnoreVermagic|IgnoreModversions)) // as in modprobe, dependencies are forced too
 	}
 	o.Took = time.Since(o.Started)
@@ -256,5 +281,26 @@ func (l *Loader) fly(ctx context.Context, f *flight, j *job, m *planned) {
 		o.State = StateFailed
 	case o.State == 0:
 		o.State = StateLoaded
+	}
+}
+
+// watch closes f.live as soon as the kernel says that the module is live, and ends with the flight at the latest. Others may use what the
+// module exports from then on, while the call that inserts it goes on waiting: for the asynchronous work of all drivers of the machine, such as
+// the scan of a SCSI bus for which the driver before has asked. There is no file to wait on. Kernel: kernel/module/main.c, do_init_module.
+func (l *Loader) watch(f *flight, module string) {
+	const shortest, longest = 2 * time.Millisecond, 32 * time.Millisecond
+	pause := time.NewTimer(shortest)
+	defer pause.Stop()
+	for d := shortest; ; d = min(2*d, longest) {
+		select {
+		case <-pause.C:
+		case <-f.done:
+			return
+		}
+		if l.kernel.State(module) == ModuleLive {
+			close(f.live)
+			return
+		}
+		pause.Reset(d)
 	}
 }

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// A Loader puts modules into the kernel: dependencies first, independent modules side by side, each module once however many ask for it.
+// A Loader puts modules into the kernel: dependencies first, independent modules side by side, each module once however many ask for it. What
+// needs a module begins when that is live, which may be long before its insertion returns.
 // Any number of goroutines may use it. [Loader.Loading] and [Loader.Wait] are for those who want to know that nothing is under way.
 //
 // Another process's loads it neither knows nor waits for: the kernel itself settles who comes first.
@@ -42,8 +42,9 @@ func (x *Index) Index() (*Index, error) { return x, nil }
 
 // LoaderOptions are how a [Loader] goes about it. The zero value is good.
 type LoaderOptions struct {
-	// Width is how many modules are inserted at a time; 0 is four a processor, and 16 at least: drivers wait for their devices
-	// rather than for a processor.
+	// Width is how many modules are inserted at a time; 0 is 64. Drivers wait for their devices rather than for a processor, and the call
+	// that inserts one returns only when all drivers' asynchronous work is done: with few places they are all taken by modules that wait for
+	// the scan of one SCSI bus.
 	Width int
 
 	// Shell runs the command of an install or remove line, with env added to the environment. Nil is [Shell].
@@ -140,7 +141,7 @@ var ErrLoaded = errors.New("Module already in kernel")
 // NewLoader returns a loader of the modules of source.
 func NewLoader(source Indexer, kernel Kernel, options LoaderOptions) *Loader {
 	if options.Width <= 0 {
-		options.Width = max(16, 4*runtime.NumCPU())
+		options.Width = 64
 	}
 	if options.Shell == nil {
 		options.Shell = Shell

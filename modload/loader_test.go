@@ -111,6 +111,43 @@ func TestDependenciesComeFirst(t *testing.T) {
 	}
 }
 
+// A module can be used as soon as it is live. The call that inserts it may return much later, when the asynchronous work of all drivers is done:
+// that is waited for only where the order counts.
+func TestDependentsWaitUntilTheModuleIsLive(t *testing.T) {
+	f := newFixture(t, "user: core", "core:", "first:")
+	index := f.index(t, "softdep user pre: first")
+	synctest.Test(t, func(t *testing.T) {
+		settled := map[string]chan struct{}{"core": make(chan struct{}), "first": make(chan struct{})}
+		f.kernel.Settle = func(module string) {
+			if c := settled[module]; c != nil {
+				<-c
+			}
+		}
+		l := NewLoader(index, f.kernel, LoaderOptions{})
+		result := make(chan string)
+		go func() {
+			outs, err := l.Load(t.Context(), Request{Name: "user"})
+			result <- fmt.Sprint(states(outs), " ", err)
+		}()
+		time.Sleep(time.Second)
+		if state := f.kernel.State("user"); state != ModuleAbsent {
+			t.Errorf("user is %s before what a softdep wants first is done", state)
+		}
+		close(settled["first"])
+		time.Sleep(time.Second)
+		if state := f.kernel.State("user"); state != ModuleLive {
+			t.Errorf("user is %q while core, which it needs, is live", state)
+		}
+		if loading, _ := l.Loading(); !slices.Equal(loading, []string{"core"}) {
+			t.Errorf("loading %q, want core until the kernel has done with it", loading)
+		}
+		close(settled["core"])
+		if got := <-result; got != "core=loaded first=loaded user=loaded <nil>" {
+			t.Error(got)
+		}
+	})
+}
+
 func TestSoftdepFailureDoesNotStopTheModule(t *testing.T) {
 	f := newFixture(t, "a:", "b:", "c:", "z:")
 	f.kernel.Fail = map[string]error{"b": unix.EIO}
@@ -296,7 +333,7 @@ func TestHundredLoadersOfOverlappingSets(t *testing.T) {
 	observed := map[string]int{}
 	var mu sync.Mutex
 	x := f.index(t, "softdep m3 pre: m59 m1", "softdep m59 post: m58", "softdep m1 pre: m3")
-	l := NewLoader(x, f.kernel, LoaderOptions{Observe: func(o Outcome) {
+	l := NewLoader(x, f.kernel, LoaderOptions{Width: 8, Observe: func(o Outcome) {
 		mu.Lock()
 		observed[o.Module]++
 		mu.Unlock()
@@ -323,6 +360,9 @@ func TestHundredLoadersOfOverlappingSets(t *testing.T) {
 	slices.Sort(order)
 	if len(slices.Compact(slices.Clone(order))) != len(order) || len(order) != 60 {
 		t.Errorf("%d insertions of 60 modules: %q", len(order), order)
+	}
+	if widest := f.kernel.Widest(); widest < 2 || widest > 8 {
+		t.Errorf("%d at a time, want several, and 8 at most", widest)
 	}
 	for m, n := range observed {
 		if n != 1 {

@@ -24,6 +24,10 @@ type Kernel struct {
 	// Init is called, without any lock, while a module is coming. It may block, ask for other modules, or fail.
 	Init func(module, parameters string) error
 
+	// Settle is called, without any lock, when a module is live and its insertion has not returned yet: the real kernel waits there for
+	// the asynchronous work of all drivers. It may block.
+	Settle func(module string)
+
 	// Decompress is what the kernel reads by itself: gzip, xz or zstd.
 	Decompress string
 
@@ -125,14 +129,19 @@ func (k *Kernel) insert(name, parameters string, flags int, image []byte) error 
 	}
 
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.inside--
 	if err != nil {
 		delete(k.modules, name)
 	} else {
 		m.state = "live"
 	}
 	close(m.done)
+	k.mu.Unlock()
+	if err == nil && k.Settle != nil {
+		k.Settle(name)
+	}
+	k.mu.Lock()
+	k.inside--
+	k.mu.Unlock()
 	return err
 }
 
