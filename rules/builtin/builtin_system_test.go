@@ -103,6 +103,13 @@ func TestSameAsUdev(t *testing.T) {
 			tools = [][]string{{"dmi_memory_id"}}
 		case dev.Subsystem() == "hidraw":
 			tools = [][]string{{"fido_id", path}}
+		case dev.Subsystem() == "video4linux":
+			tools = [][]string{{"v4l_id", node}}
+		case dev.Subsystem() == "mtd":
+			tools = [][]string{{"mtd_probe", node}}
+		case dev.Subsystem() == "scsi_generic":
+			tools = [][]string{{"scsi_id", "--sg-version=3", "--export", "--whitelisted", "-d", node}, {"scsi_id", "-g", "-p", "0x83", node},
+				{"scsi_id", "-g", "--page=pre-spc3-83", "-u", node}, {"scsi_id", "-g", "-b", "-x", node}, {"scsi_id", "-b", "-g", "-x", node}}
 		}
 		for _, line := range tools {
 			run, _ := table.Tool(line[0])
@@ -114,4 +121,7 @@ func TestSameAsUdev(t *testing.T) {
 		return nil
 	})
 	t.Logf("%d properties compared", compared)
+	if compared == 0 {
+		t.Error("nothing was compared")
+	}
 }

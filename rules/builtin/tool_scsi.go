@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -15,20 +16,35 @@ import (
 // scsiID prints what a SCSI device says of itself in its inquiry and its vital product data. Format: SPC-4, 7.8.
 func (t *Table) scsiID(ctx context.Context, call *Call, args []string, out io.Writer) error {
 	var device, config, page, version, rest string
-	var export, good, bad, spaces, verbose bool
+	var export, flag, spaces, verbose bool
+	config = "/etc/scsi_id.config"
+	for i, a := range args {
+		if a == "-f" && i+1 < len(args) {
+			config = args[i+1]
+		} else if file, ok := strings.CutPrefix(a, "--config="); ok {
+			config = file
+		}
+	}
+	general, err := scsiConfig(call, config, "", "")
+	if err != nil {
+		return err
+	}
+	args = append(general, args...)
+	allowed := isAllowed(args)
 	if err := options(args, map[string]*string{"d": &device, "device": &device, "f": &config, "config": &config, "p": &page, "page": &page,
-		"s": &version, "sg-version": &version}, map[string]*bool{"x": &export, "export": &export, "g": &good, "allowlisted": &good,
-		"whitelisted": &good, "b": &bad, "denylisted": &bad, "blacklisted": &bad, "u": &spaces, "replace-whitespace": &spaces,
+		"s": &version, "sg-version": &version}, map[string]*bool{"x": &export, "export": &export, "g": &flag, "allowlisted": &flag,
+		"whitelisted": &flag, "b": &flag, "denylisted": &flag, "blacklisted": &flag, "u": &spaces, "replace-whitespace": &spaces,
 		"v": &verbose, "verbose": &verbose}, &rest); err != nil {
 		return err
 	}
 	if device == "" {
 		device = rest
 	}
-	switch page {
-	case "", "0x80", "0x83", "pre-spc3-83":
-	default:
+	if !isSCSIPage(page) {
 		return fmt.Errorf("unknown page %q", page)
+	}
+	if version != "" && version != "3" && version != "4" {
+		return fmt.Errorf("unknown version %q of the SCSI generic interface", version)
 	}
 	n, err := t.openWaiting(ctx, call, device)
 	if err != nil {
@@ -39,7 +55,19 @@ func (t *Table) scsiID(ctx context.Context, call *Call, args []string, out io.Wr
 	if err := d.inquire(); err != nil {
 		return err
 	}
-	if !good || bad {
+	own, err := scsiConfig(call, config, d.vendor, d.model)
+	if err != nil {
+		call.warn("the device's options are not known", "err", err)
+	}
+	for i, a := range own {
+		switch {
+		case a == "-b" || a == "-g":
+			allowed = a == "-g"
+		case a == "-p" && i+1 < len(own) && isSCSIPage(own[i+1]):
+			page = own[i+1]
+		}
+	}
+	if !allowed {
 		return errors.New("the device is not allowed: --allowlisted is missing")
 	}
 	d.identify(page)
@@ -57,6 +85,63 @@ func (t *Table) scsiID(ctx context.Context, call *Call, args []string, out io.Wr
 	}
 	_, err = out.Write(p.Bytes())
 	return err
+}
+
+// isAllowed says whether the last word on it is that the device is.
+func isAllowed(args []string) (good bool) {
+	for _, a := range args {
+		switch {
+		case a == "--allowlisted" || a == "--whitelisted":
+			good = true
+		case a == "--denylisted" || a == "--blacklisted":
+			good = false
+		case len(a) > 1 && a[0] == '-' && a[1] != '-':
+			letters, _, _ := strings.Cut(a[1:], "d") // of those that take a value only -d is written as one with them
+			for _, c := range letters {
+				good = c == 'g' || good && c != 'b'
+			}
+		}
+	}
+	return good
+}
+
+func isSCSIPage(page string) bool {
+	return page == "" || page == "0x80" || page == "0x83" || page == "pre-spc3-83"
+}
+
+// scsiConfig returns the options that /etc/scsi_id.config has for devices whose vendor and model begin as a line of it
+// says, of the first such line; for no vendor, those of the first line that names none. See scsi_id(8).
+func scsiConfig(call *Call, name, vendor, model string) ([]string, error) {
+	text, err := call.Device.Roots().ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		fields := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune("=\",", r) })
+		has := map[string]string{}
+		for i := 0; i+1 < len(fields); i += 2 {
+			has[strings.ToLower(strings.TrimSpace(fields[i]))] = fields[i+1]
+		}
+		theirs, byVendor := has["vendor"]
+		own, byModel := has["model"]
+		found, ok := has["options"]
+		if !ok || byModel && !byVendor || len(fields)%2 != 0 {
+			return nil, fmt.Errorf("%s:%d: not [vendor=…[,model=…],]options=…", name, number)
+		}
+		if vendor == "" && !byVendor || vendor != "" && byVendor && strings.HasPrefix(vendor, theirs) && strings.HasPrefix(model, own) {
+			return strings.Fields(found), nil
+		}
+	}
+	return nil, nil
 }
 
 // openWaiting opens a node, and again for some seconds while another has it for itself.

@@ -182,6 +182,40 @@ func TestSCSIDisk(t *testing.T) {
 	}
 }
 
+func TestSCSIConfig(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "scsi_id.config")
+	id := func(text string, args ...string) string {
+		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := tool(t, scsiDisk(), "scsi_id", append([]string{"--config=" + config}, append(args, "/dev/sda")...)...)
+		if err != nil {
+			return err.Error()
+		}
+		return strings.Join(got, " ")
+	}
+	const by83, by80 = "3600507680102030405060708090a0b0c", "SATA     WDC WD10EZEX    SERIAL01"
+	for text, want := range map[string]string{
+		"# nothing\n":               "the device is not allowed: --allowlisted is missing",
+		"options=-g":                by83,
+		"vendor=\"ATA\",options=-g": by83,
+		"vendor=\"IBM\",options=-g\nvendor=ATA,model=\"WDC WD\",options=-g -p 0x80": by80,
+		"options=-g\nvendor=ATA,options=-b":                                         "the device is not allowed: --allowlisted is missing",
+		"options=-g\nmodel=x,options=-g":                                            by83,
+		"model=x,options=-g":                                                        config + ":1: not [vendor=…[,model=…],]options=…",
+	} {
+		if got := id(text); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+	if got := id("", "-b", "-gu"); got != "3600507680102030405060708090a0b0c" {
+		t.Errorf("the later option counts more: %s", got)
+	}
+	if got := id("options=-g", "-b"); !strings.Contains(got, "not allowed") {
+		t.Errorf("the command line counts more: %s", got)
+	}
+}
+
 func TestCDROM(t *testing.T) {
 	profiles := []byte{0, 0, 0, 20, 0, 0, 0, 8, 0, 0, 3, 8, 0, 0x10, 0, 0, 0, 8, 1, 0}
 	toc := []byte{0, 18, 1, 1, 0, 4, 1, 0, 0, 0, 0, 0, 0, 4, 0xaa, 0, 0, 0, 1, 0}

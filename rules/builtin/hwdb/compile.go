@@ -125,7 +125,8 @@ func (c *Compiler) Add(name string, r io.Reader) error {
 	state := none
 	var patterns []string
 	in := bufio.NewReaderSize(r, 64<<10)
-	for number := 1; ; number++ {
+	number := 1
+	for ; ; number++ {
 		line, err := readLine(in)
 		if err == io.EOF {
 			break
@@ -162,7 +163,7 @@ func (c *Compiler) Add(name string, r io.Reader) error {
 		}
 	}
 	if state == matches {
-		warn(0, "a record without properties at the end")
+		warn(number-1, "a record without properties at the end")
 	}
 	return nil
 }
