@@ -164,7 +164,7 @@ func (l *Logger) say(level modload.Level, message string, args []any) {
 		fmt.Fprintf(&b, "<%d>", Syslog(level))
 	}
 	b.WriteString(l.to.prefix)
-	b.WriteString(strings.ReplaceAll(message, "\n", " "))
+	b.WriteString(oneLine(message))
 	b.WriteString(l.attrs)
 	b.WriteString(Attributes(args))
 	if l.to.kmsg && b.Len() > maxKmsg {
@@ -176,12 +176,30 @@ func (l *Logger) say(level modload.Level, message string, args []any) {
 	_, _ = l.to.w.Write(b.Bytes()) // in one piece: a write to /dev/kmsg is one message. Nobody could be told of an error
 }
 
+// oneLine is a message without what would forge another, or speak to the terminal: it may name what a device said of itself.
+func oneLine(message string) string {
+	if !strings.ContainsFunc(message, isControl) {
+		return message
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case isControl(r):
+			return '?'
+		}
+		return r
+	}, message)
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
+
 // Attributes formats keys and values: a blank, the key, =, the value, in quotes where it has to be.
 func Attributes(args []any) string {
 	var b strings.Builder
 	for i := 0; i+1 < len(args); i += 2 {
 		text := fmt.Sprint(args[i+1])
-		if text == "" || strings.ContainsAny(text, " \t\n\"=") {
+		if text == "" || strings.ContainsAny(text, " \"=") || strings.ContainsFunc(text, isControl) {
 			text = strconv.Quote(text)
 		}
 		fmt.Fprintf(&b, " %v=%s", args[i], text)

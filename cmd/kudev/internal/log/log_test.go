@@ -33,6 +33,11 @@ func TestALineIsForAPersonOrForAMachine(t *testing.T) {
 		t.Errorf("wrote %q, want %q", got, want)
 	}
 	b.Reset()
+	New(&b, modload.LevelInfo, "").Warn("serial \x1b[2J\r<0>forged", "model", "a\x1bb")
+	if got, want := b.String(), "serial ?[2J?<0>forged model=\"a\\x1bb\"\n"; got != want { // what a device says of itself
+		t.Errorf("wrote %q, want %q", got, want)
+	}
+	b.Reset()
 	l = NewDaemon(&b, config(t, t.TempDir()))
 	l.SetLevel(modload.LevelDebug)
 	l.Debug("x")
