@@ -98,7 +98,7 @@ func (a *applet) help(usage []string, options ...string) error {
 	fmt.Fprintln(a.stdout, "Options:")
 	for _, o := range options {
 		names, text, _ := strings.Cut(o, "\t")
-		fmt.Fprintf(a.stdout, "\t%-27s %s\n", names, text)
+		fmt.Fprintf(a.stdout, "\t%-26s  %s\n", names, text)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +45,9 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: false,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("RELEASE", "6.1.0-1-test")
-			return nil
+			completion, err := filepath.Abs("etc/completion.bash")
+			e.Setenv("COMPLETION", completion)
+			return err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"claim":  scriptClaim,
