@@ -19,19 +19,15 @@ type CheckOptions struct {
 
 // CheckFile reads a file as ParseFile does, and looks at its style and sense as well, as udevadm verify does.
 func CheckFile(name string, text []byte, opts CheckOptions) (*File, []Problem) {
-	p := parser{file: &File{Name: name}, careful: true}
+	p := parser{file: &File{Name: name}, careful: true, users: opts.Users}
 	p.read(text)
-	if opts.Users != nil {
-		_, unknown := Compile(&Set{Files: []*File{p.file}}, Options{Users: opts.Users})
-		p.problems = append(p.problems, unknown...)
-	}
 	p.phase = reviewing
 	for _, rule := range p.file.Rules {
 		p.rule = rule
 		if rule.uses&useLabel != 0 && !p.isTarget(rule) {
 			p.say(Style, 0, fmt.Sprintf(`style: LABEL="%s" is unused.`, rule.Label), "nothing goes to LABEL=%q", rule.Label)
 		}
-		p.repeats()
+		p.repeats(opts.Strict)
 	}
 	sort.SliceStable(p.problems, func(i, j int) bool {
 		a, b := &p.problems[i], &p.problems[j]
@@ -104,8 +100,9 @@ func (p *parser) resultOrder() {
 	}
 }
 
-// repeats looks for keys of one line that say the same twice, or that cannot both hold.
-func (p *parser) repeats() {
+// repeats looks for keys of one line that say the same twice, or that cannot both hold. A plain value beside a glob is
+// looked at when strict.
+func (p *parser) repeats(strict bool) {
 	tokens := p.rule.tokens
 	twice, never := false, false
 	for i := range tokens {
@@ -116,7 +113,7 @@ func (p *parser) repeats() {
 				twice = true
 				p.say(Warning, b.offset, "duplicate expressions.", "%s says again what stands on the line already", b.source)
 			}
-			if !never && (same && a.op.isMatch() && b.op.isMatch() && a.op != b.op || !same && disjoint(a, b)) {
+			if !never && (same && a.op.isMatch() && b.op.isMatch() && a.op != b.op || !same && disjoint(a, b, strict)) {
 				never = true
 				p.say(Error, b.offset, "conflicting match expressions, the line has no effect.", "%s and %s never hold together: the line has no effect", a.source, b.source)
 			}
@@ -149,8 +146,11 @@ func contains(x, y *pattern) bool {
 }
 
 // disjoint says whether two matches with == can surely not both hold.
-func disjoint(a, b *token) bool {
+func disjoint(a, b *token, strict bool) bool {
 	x, y := &a.match, &b.match
+	if !strict && strings.ContainsAny(a.value, globChars) != strings.ContainsAny(b.value, globChars) {
+		return false
+	}
 	if a.kind != b.kind || a.attr != b.attr || !a.kind.splits() || !a.kind.isMatch() || a.op != opMatch || b.op != opMatch ||
 		a.kind == matchTag || a.kind == matchLink || a.kind == matchParentTag ||
 		x.how != patternList || y.how != patternList || x.fold || y.fold || x.orEmpty || y.orEmpty {

@@ -56,18 +56,18 @@ func splitLines(data []byte, report func(Problem)) []logicalLine {
 		if len(text) > 0 && text[0] == '#' {
 			continue
 		}
-		more := len(text) > 0 && text[len(text)-1] == '\\'
-		if more {
-			text = text[:len(text)-1]
-		}
 		if current == nil {
 			current = &logicalLine{}
 		}
+		var more bool
 		if tooLong || len(current.text)+len(text) >= lineSize {
 			tooLong = true
+			more = len(text) > 0 && text[len(text)-1] == '\\'
 		} else {
 			current.pieces = append(current.pieces, piece{len(current.text), number, column})
 			current.text += string(text)
+			// It is the joined line that must not end in a backslash: one that ends in two is continued by an empty one.
+			current.text, more = strings.CutSuffix(current.text, `\`)
 		}
 		if more {
 			continue

@@ -94,6 +94,7 @@ type parser struct {
 	file     *File
 	rule     *Rule // the one that is read
 	careful  bool  // look at style, too
+	users    Users // whose names OWNER and GROUP may say; nil: they are not looked up
 	phase    phase
 	problems []Problem
 }
@@ -357,6 +358,11 @@ func (p *parser) finish(raw rawToken, t token) error {
 		if id, ok := parseID(t.value); ok {
 			t.kind += setOwnerID - setOwner
 			t.number = int64(id)
+		} else if p.users != nil && !strings.ContainsAny(t.value, "%$") {
+			p.lookUp(raw, t)
+			t.text, _ = compileTemplate(t.value)
+			p.add(t)
+			return nil
 		}
 	case setMode:
 		if mode, err := parseMode(t.value); err == nil {
@@ -410,6 +416,17 @@ func (p *parser) finish(raw rawToken, t token) error {
 	}
 	p.add(t)
 	return nil
+}
+
+// lookUp says when nobody has the name of an OWNER or GROUP.
+func (p *parser) lookUp(raw rawToken, t token) {
+	what, find := "user", p.users.User
+	if t.kind == setGroup {
+		what, find = "group", p.users.Group
+	}
+	if _, err := find(t.value); err != nil {
+		p.say(Error, raw.offset, fmt.Sprintf("Unknown %s '%s', ignoring.", what, t.value), "unknown %s %q: it is ignored", what, t.value)
+	}
 }
 
 // substitutes says whether substitutions in the value of a token of this kind count.
