@@ -156,7 +156,31 @@ func TestChildrenThatOutliveAreNotWaitedFor(t *testing.T) {
 	_ = unix.Kill(pidIn(t, dir+"/out"), unix.SIGKILL)
 }
 
-func TestFloodIsCutAndForkBombEnds(t *testing.T) {
+// What goes on forking ends with its time, to the last child.
+func TestAProgramThatForksIsKilledWithAllItsChildren(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pids")
+	r := Runner{Timeout: 2 * time.Second}
+	_, err := r.Run(t.Context(), Program{
+		Line: "/bin/sh -c 'while :; do sleep 1000 & echo $! >>" + file + "; sleep 0.05; done'",
+		Env:  []string{"PATH=/usr/bin:/bin"},
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	text, err := os.ReadFile(file)
+	must(t, err)
+	pids := strings.Fields(string(text))
+	if len(pids) < 2 {
+		t.Fatalf("%d children", len(pids))
+	}
+	for _, word := range pids {
+		pid, err := strconv.Atoi(word)
+		must(t, err)
+		gone(t, pid)
+	}
+}
+
+func TestFloodIsCut(t *testing.T) {
 	r := Runner{Output: 100}
 	out, err := r.Run(t.Context(), Program{Line: "/usr/bin/head -c 1000000 /dev/zero"})
 	if err != nil || len(out.Stdout) != 100 || !out.Cut {

@@ -62,17 +62,49 @@ func planKeyOf(p *Program, ev *hotplug.Event) planKey {
 	return planKey(s.planKey())
 }
 
-// A GOTO goes forward only, so a file in which each line goes to all others ends.
+// A GOTO goes forward only, so a file in which each line goes to all others ends, and those with nowhere to go are said.
 func TestGotosThatWouldLoopEnd(t *testing.T) {
+	const count = 2000
+	label, goesTo := func(i int) int { return i % 7 }, func(i int) int { return (i*5 + 3) % 7 }
 	var text strings.Builder
-	for i := range 2000 {
-		fmt.Fprintf(&text, "LABEL=\"l%d\", ENV{A}=\"%d\", GOTO=\"l%d\"\n", i%7, i, (i*5+3)%7)
+	for i := range count {
+		fmt.Fprintf(&text, "LABEL=\"l%d\", ENV{A}=\"%d\", RUN+=\"/bin/x\", GOTO=\"l%d\"\n", label(i), i, goesTo(i))
 	}
-	file, _ := ParseFile("loop.rules", []byte(text.String()))
+	last, steps, nowhere := 0, 0, 0
+	for at := 0; at < count; steps++ {
+		last = at
+		next := at + 1
+		for to := at + 1; to < count; to++ {
+			if label(to) == goesTo(at) {
+				next = to
+				break
+			}
+		}
+		at = next
+	}
+	for i := range count {
+		found := false
+		for to := i + 1; to < count; to++ {
+			found = found || label(to) == goesTo(i)
+		}
+		if !found {
+			nowhere++
+		}
+	}
+	file, problems := ParseFile("loop.rules", []byte(text.String()))
+	if len(problems) != nowhere || nowhere == 0 {
+		t.Errorf("%d problems, %d lines have nowhere to go", len(problems), nowhere)
+	}
 	program, _ := Compile(&Set{Files: []*File{file}}, Options{})
 	ev := hotplug.NewEvent("add", "/devices/virtual/sda", "block")
-	if _, err := program.Evaluate(context.Background(), ev, hotplug.Roots{}.EventDevice(ev), &Recorder{}, nil); err != nil {
-		t.Fatal(err)
+	for _, trace := range []*Trace{nil, {All: true}} {
+		res, err := program.Evaluate(context.Background(), ev, hotplug.Roots{}.EventDevice(ev), &Recorder{}, trace)
+		if err != nil || valueOf(res, "A") != fmt.Sprint(last) {
+			t.Errorf("ends at line %s, not %d: %v", valueOf(res, "A"), last, err)
+		}
+		if len(res.Run) != steps {
+			t.Errorf("%d lines ran, not %d", len(res.Run), steps)
+		}
 	}
 }
 
