@@ -506,3 +506,27 @@ func (c counting) Run(context.Context, hotplug.Program) (hotplug.Output, error) 
 	}
 	return hotplug.Output{}, nil
 }
+
+func TestWhatIsHeldBackIsNotWaitedForAtTheEnd(t *testing.T) {
+	o, k, said := small(t, "", "")
+	d, err := Start(context.Background(), o)
+	must(t, err)
+	d.setStopped(true)
+	k.send("add", "/devices/virtual/test/a", "test")
+	must(t, d.passMarker(t.Context()))
+	d.Exit()
+	must(t, d.Wait())
+	if text := said.String(); !strings.Contains(text, "1 events left: closed") {
+		t.Errorf("said: %s", text)
+	}
+}
+
+func TestAnEventThatIsGivenUpForALockedDiskIsSaid(t *testing.T) {
+	o, _, said := small(t, "", "")
+	d := run(t, o)
+	d.done(hotplug.Outcome{Event: hotplug.NewEvent("change", lostDisk, "block"), Err: fmt.Errorf("/dev/sda is locked: %w", hotplug.ErrBusy)})
+	list := d.journal.After(0)
+	if e := list[len(list)-1]; e.Devpath != lostDisk || !strings.Contains(e.Error, "locked") || !strings.Contains(said.String(), "locked") {
+		t.Errorf("journal: %+v; said: %s", e, said)
+	}
+}
