@@ -24,7 +24,10 @@ func (l *later) begin() {
 	l.mu.Unlock()
 }
 
-// end lets what was put off begin, all at once: the loader bounds what goes on side by side.
+// atOnce is how many loads go on side by side that were put off. The loader has its own bound of what the kernel gets.
+const atOnce = 32
+
+// end lets what was put off begin.
 func (l *later) end() {
 	l.mu.Lock()
 	l.active--
@@ -33,10 +36,17 @@ func (l *later) end() {
 		put, l.put, l.names = l.put, nil, nil
 	}
 	l.mu.Unlock()
+	next := make(chan func(), len(put))
 	for _, f := range put {
+		next <- f
+	}
+	close(next)
+	for range min(len(put), atOnce) {
 		go func() {
-			defer l.finished()
-			f()
+			for f := range next {
+				f()
+				l.finished()
+			}
 		}()
 	}
 }
