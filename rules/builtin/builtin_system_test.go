@@ -49,7 +49,7 @@ func debianUdev(t *testing.T) func(program string, args ...string) []string {
 
 // TestSameAsUdev runs the builtins that only look, and the helper programs, on every device of the machine, and compares
 // what they say with what Debian's `udevadm test-builtin` and helper programs say. KUDEV_UDEV names the directory of an
-// udev package to use as it is: so a guest runs this, too.
+// udev package to use as it is: so a guest runs the helper programs, too.
 func TestSameAsUdev(t *testing.T) {
 	peer := debianUdev(t)
 	table := New(Options{HWDB: hwdb.NewFile(hwdb.Paths("/")...)})
@@ -72,6 +72,7 @@ func TestSameAsUdev(t *testing.T) {
 		if err != nil || dev.Subsystem() == "" {
 			return nil
 		}
+		guest := os.Getenv("KUDEV_UDEV") != "" // where the managers' states are compared, too, and udevadm takes long
 		names := []string{"path_id", "usb_id"}
 		switch dev.Subsystem() {
 		case "block":
@@ -86,6 +87,9 @@ func TestSameAsUdev(t *testing.T) {
 			return nil // many, and all alike
 		}
 		for _, name := range names {
+			if guest {
+				break
+			}
 			var got []string
 			props := map[string]string{}
 			_ = table.Run(context.Background(), name, &Call{Device: dev, Get: func(k string) (string, bool) { v, ok := props[k]; return v, ok },
@@ -96,9 +100,9 @@ func TestSameAsUdev(t *testing.T) {
 		node := "/dev/" + dev.Devname()
 		switch {
 		case dev.Subsystem() == "block" && dev.Devtype() == "disk" && strings.HasPrefix(dev.Sysname(), "sd"):
-			tools = [][]string{{"ata_id", "--export", node}, {"scsi_id", "--export", "--allowlisted", "-d", node}, {"scsi_id", "-gu", "-p", "0x80", node}}
+			tools = [][]string{{"ata_id", "--export", node}, {"scsi_id", "--export", "--whitelisted", "-d", node}, {"scsi_id", "-gu", "-p", "0x80", node}}
 		case strings.HasPrefix(dev.Sysname(), "sr"):
-			tools = [][]string{{"cdrom_id", node}, {"ata_id", "--export", node}, {"scsi_id", "--export", "--allowlisted", "-d", node}}
+			tools = [][]string{{"cdrom_id", node}, {"ata_id", "--export", node}, {"scsi_id", "--export", "--whitelisted", "-d", node}}
 		case dev.Devpath() == "/devices/virtual/dmi/id":
 			tools = [][]string{{"dmi_memory_id"}}
 		case dev.Subsystem() == "hidraw":

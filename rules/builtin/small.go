@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -163,6 +164,7 @@ func options(args []string, values map[string]*string, flags map[string]*bool, r
 		if f := flags[name]; f != nil {
 			*f = true
 			if len(a) > 2 && a[1] != '-' { // -xd: several in one
+				args = slices.Clone(args)
 				args[i] = "-" + a[2:]
 				i--
 			}

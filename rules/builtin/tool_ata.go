@@ -36,10 +36,14 @@ func (t *Table) ataID(ctx context.Context, call *Call, args []string, out io.Wri
 type identity struct {
 	b       [512]byte
 	swapped bool // texts are in order already
-	ioctl   bool // what HDIO_GET_IDENTITY gave: the words beyond its structure are not known
+	// passed is what came by a SCSI command, even where the drive's registers did not come along, and that did not count:
+	// a few words are taken from it alone.
+	passed [512]byte
 }
 
 func (id *identity) word(i int) uint16 { return binary.LittleEndian.Uint16(id.b[2*i:]) }
+
+func (id *identity) passedWord(i int) uint16 { return binary.LittleEndian.Uint16(id.passed[2*i:]) }
 
 func (id *identity) text(word, length int) string {
 	b := append([]byte(nil), id.b[2*word:][:length]...)
@@ -56,10 +60,11 @@ func (id *identity) text(word, length int) string {
 func identify(n Node) (*identity, error) {
 	id := &identity{}
 	if err := id.passThrough(n); err == nil {
+		id.b = id.passed
 		return id, nil
 	}
 	const hdioGetIdentity = 0x030d
-	id = &identity{swapped: true, ioctl: true}
+	id.swapped = true
 	if _, err := n.Ioctl(hdioGetIdentity, id.b[:]); err != nil {
 		return nil, fmt.Errorf("identify the drive: %w", err)
 	}
@@ -86,7 +91,7 @@ func (id *identity) passThrough(n Node) error {
 	default:
 		return errors.New("not a disk")
 	}
-	if c, err = command(n, cdb, id.b[:]); err != nil {
+	if c, err = command(n, cdb, id.passed[:]); err != nil {
 		return err
 	}
 	var s [32]byte // the sense data tells success: it holds the drive's registers
@@ -96,7 +101,7 @@ func (id *identity) passThrough(n Node) error {
 	if !descriptor && (packet || !fixed) {
 		return errors.New("the drive does not take ATA commands")
 	}
-	if id.b == [512]byte{} {
+	if id.passed == [512]byte{} {
 		return errors.New("the drive says nothing of itself")
 	}
 	return nil
@@ -190,10 +195,7 @@ func (id *identity) print(p *printer, export bool) {
 	if set2&1 != 0 {
 		p.line("ID_ATA_DOWNLOAD_MICROCODE=1")
 	}
-	if id.ioctl {
-		return
-	}
-	if sata := id.word(76); sata != 0 && sata != 0xffff {
+	if sata := id.passedWord(76); sata != 0 && sata != 0xffff {
 		p.line("ID_ATA_SATA=1")
 		if sata>>2&1 != 0 {
 			p.line("ID_ATA_SATA_SIGNAL_RATE_GEN2=1")
@@ -202,18 +204,18 @@ func (id *identity) print(p *printer, export bool) {
 			p.line("ID_ATA_SATA_SIGNAL_RATE_GEN1=1")
 		}
 	}
-	switch rate := id.word(217); {
+	switch rate := id.passedWord(217); {
 	case rate == 1:
 		p.line("ID_ATA_ROTATION_RATE_RPM=0")
 	case rate >= 0x0401 && rate <= 0xfffe:
 		p.line("ID_ATA_ROTATION_RATE_RPM=%d", rate)
 	}
-	if id.word(108)&0xf000 == 0x5000 {
-		wwn := uint64(id.word(108))<<48 | uint64(id.word(109))<<32 | uint64(id.word(110))<<16 | uint64(id.word(111))
+	if id.passedWord(108)&0xf000 == 0x5000 {
+		wwn := uint64(id.passedWord(108))<<48 | uint64(id.passedWord(109))<<32 | uint64(id.passedWord(110))<<16 | uint64(id.passedWord(111))
 		p.line("ID_WWN=0x%x", wwn)
 		p.line("ID_WWN_WITH_EXTENSION=0x%x", wwn)
 	}
-	if w := id.word(0); w == 0x848a || w == 0x844a || id.word(83)&0xc004 == 0x4004 {
+	if w := id.passedWord(0); w == 0x848a || w == 0x844a || id.passedWord(83)&0xc004 == 0x4004 {
 		p.line("ID_ATA_CFA=1")
 	}
 }

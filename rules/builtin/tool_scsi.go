@@ -119,6 +119,10 @@ func scsiConfig(call *Call, name, vendor, model string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return findSCSIOptions(name, text, vendor, model)
+}
+
+func findSCSIOptions(name, text, vendor, model string) ([]string, error) {
 	number := 0
 	for line := range strings.Lines(text) {
 		number++

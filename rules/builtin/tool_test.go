@@ -311,11 +311,15 @@ func TestMemoryModules(t *testing.T) {
 
 func FuzzTools(f *testing.F) {
 	f.Add([]byte("06d0f1"))
+	f.Add([]byte("vendor=\"ATA\",model=MO,options=-g -p 0x80\noptions=-b"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = isSecurityToken(b)
 		var d dmi
 		d.table(b, 0)
 		_, _, _ = dmiEntryPoint(b)
+		if own, err := findSCSIOptions("x", string(b), "ATA     ", "MODEL"); err == nil {
+			isAllowed(own)
+		}
 		_, _ = parseACL(b)
 		s := &scsiDevice{n: &fakeNode{scsi: map[string][]byte{"120000": b, "1201": b}}}
 		if s.inquire() == nil {
