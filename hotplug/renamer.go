@@ -26,7 +26,7 @@ type Renamer struct {
 
 // Rename gives an interface the name to. Fits [StoreOptions.Rename].
 func (r *Renamer) Rename(ctx context.Context, index int, from, to string) error {
-	if to == "" || len(to) >= unix.IFNAMSIZ {
+	if !validInterface(to) {
 		return fmt.Errorf("rename %s to %q: %w", from, to, unix.EINVAL)
 	}
 	wait := r.Wait
@@ -65,6 +65,25 @@ func (r *Renamer) Rename(ctx context.Context, index int, from, to string) error 
 		}
 		return err
 	}
+}
+
+// validInterface says whether a name can be an interface's: one that is all digits would pass for an index, and all and
+// default are directories of /proc/sys/net/ipv4/conf.
+// Source: systemd, src/basic/socket-util.c, ifname_valid_full.
+func validInterface(name string) bool {
+	switch name {
+	case "", ".", "..", "all", "default":
+		return false
+	}
+	digits := true
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || c == ':' || c == '/' || c == '%' {
+			return false
+		}
+		digits = digits && '0' <= c && c <= '9'
+	}
+	return len(name) < unix.IFNAMSIZ && !digits
 }
 
 func (r *Renamer) forget(index int) {

@@ -51,6 +51,7 @@ type Applied struct {
 	Taken      []string // links that were not made, since something that is no link has the name, such as a node
 	Dropped    []string // links that it claimed before and no longer does
 	Renamed    string   // the interface's name before, "" when it was not renamed
+	Kept       error    // why an interface keeps its name though nothing failed: it is up, or the new one can be no interface's
 
 	persist bool // the record is to outlive the initramfs
 	later   bool // it is to be written once more: see Finish
@@ -122,9 +123,19 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 		errs = append(errs, err)
 	}
 	if res.Name != "" && ev.Action() == "add" && res.Name != dev.Sysname() && dev.Ifindex() > 0 && s.opts.Rename != nil {
-		if err := s.opts.Rename(ctx, dev.Ifindex(), dev.Sysname(), res.Name); err != nil {
-			errs = append(errs, err)
+		var err error
+		if validInterface(res.Name) {
+			err = s.opts.Rename(ctx, dev.Ifindex(), dev.Sysname(), res.Name)
 		} else {
+			applied.Kept = fmt.Errorf("%q can be no interface's name", res.Name)
+		}
+		switch {
+		case applied.Kept != nil:
+		case errors.Is(err, unix.EBUSY):
+			applied.Kept = err
+		case err != nil:
+			errs = append(errs, err)
+		default:
 			applied.Renamed = dev.Sysname()
 			dev.rename(res.Name)
 		}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/hotplug/hotplugtest"
 )
@@ -493,6 +495,28 @@ func TestInterfaceIsRenamedOnAdd(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("listeners see %v", got)
 		}
+	}
+}
+
+// An interface that is up keeps its name, on kernels before 6.2, as does one for which rules name none: udev does not count that as a failure.
+func TestAnInterfaceKeepsItsNameWithoutAFailure(t *testing.T) {
+	roots := hotplugtest.Tree(t, "/devices/virtual/net/eth0 subsystem=net\n\tuevent INTERFACE=eth0\n\tuevent IFINDEX=7\n")
+	answer := error(unix.EBUSY)
+	s, err := hotplug.OpenStore(roots, hotplug.StoreOptions{Rename: func(context.Context, int, string, string) error { return answer }})
+	must(t, err)
+	for name, why := range map[string]string{
+		"lan0": "busy", "17": `"17" can be no`, "default": "can be no", "sixteen-letters-": "can be no", "a b": "can be no", "..": "can be no",
+	} {
+		ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/net/eth0")
+		applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Name: name})
+		if err != nil || applied.Kept == nil || !strings.Contains(applied.Kept.Error(), why) || applied.Renamed != "" {
+			t.Errorf("%q: renamed %q, kept %v, failed %v", name, applied.Renamed, applied.Kept, err)
+		}
+	}
+	answer = unix.EEXIST
+	ev := hotplugtest.Event(t, roots, "add", "/devices/virtual/net/eth0")
+	if applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Name: "lan0"}); !errors.Is(err, unix.EEXIST) || applied.Kept != nil {
+		t.Errorf("a name that is taken: kept %v, failed %v", applied.Kept, err)
 	}
 }
 

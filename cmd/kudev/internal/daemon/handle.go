@@ -57,6 +57,9 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	applied, err := d.store.Apply(ctx, ev, dev, &res)
 	errs = append(errs, err)
 	noteApplied(e, dev, &res, applied)
+	if applied.Kept != nil {
+		h.Log().Warn("the interface keeps its name", "error", applied.Kept)
+	}
 	for _, name := range applied.Taken {
 		h.Log().Warn("link not made: something that is no link has the name", "link", name)
 	}
