@@ -2,9 +2,10 @@ package hotplug
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -327,10 +328,11 @@ func (w holdWitness) Pending(context.Context) []string {
 	return all
 }
 
-// NewUUID makes a random UUID as the kernel takes it in a uevent file.
+// NewUUID makes a random UUID as the kernel takes it in a uevent file. It has to differ from others, and is no secret.
 func NewUUID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
+	binary.LittleEndian.PutUint64(b[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -2,12 +2,12 @@ package builtin
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	mathbits "math/bits"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -405,7 +405,9 @@ func (t *Table) address(call *Call, f *LinkFile, state *LinkState) ([]byte, erro
 			tail = addr[12:]
 		}
 		if policy == "random" {
-			rand.Read(tail)
+			for i := range tail {
+				tail[i] = byte(rand.Uint32())
+			}
 		} else {
 			id, ok := t.identity(call)
 			if !ok {
