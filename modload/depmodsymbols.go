@@ -338,26 +338,28 @@ func hashText(s string) uint32 {
 // sortAsHash brings items into the order in which kmod walks its hash table of that many buckets: by bucket, then by name. The lists that
 // kmod writes straight from a table have no other order.
 func sortAsHash[T any](items []T, buckets uint32, name func(T) string) {
-	all := make([]hashed, len(items))
+	places, all := make([]hashed, len(items)), make([]*hashed, len(items))
 	for i, item := range items {
 		text := name(item)
-		all[i] = hashed{hashText(text) & (buckets - 1), i, text}
+		places[i] = hashed{hashText(text) & (buckets - 1), i, text}
+		all[i] = &places[i]
 	}
-	slices.SortFunc(all, hashed.compare)
+	slices.SortFunc(all, (*hashed).compare)
 	from := slices.Clone(items)
 	for i := range all {
 		items[i] = from[all[i].at]
 	}
 }
 
-// hashed is the place of one item that sortAsHash sorts. It is no generic type: the program then holds one sort for all.
+// hashed is the place of one item that sortAsHash sorts. It is no generic type, and sorted by pointers: the program then holds one
+// sort for all.
 type hashed struct {
 	bucket uint32
 	at     int
 	name   string
 }
 
-func (a hashed) compare(b hashed) int {
+func (a *hashed) compare(b *hashed) int {
 	if c := cmp.Compare(a.bucket, b.bucket); c != 0 {
 		return c
 	}

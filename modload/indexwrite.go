@@ -16,7 +16,11 @@ type indexEntry struct {
 
 // sortIndex brings entries into the index's order and calls duplicate for each that repeats another's key and value.
 func sortIndex(entries []indexEntry, duplicate func(indexEntry)) {
-	slices.SortFunc(entries, func(a, b indexEntry) int {
+	order := make([]*indexEntry, len(entries)) // pointers share one sort in the program
+	for i := range order {
+		order[i] = &entries[i]
+	}
+	slices.SortFunc(order, func(a, b *indexEntry) int {
 		if c := cmp.Compare(a.key, b.key); c != 0 {
 			return c
 		}
@@ -25,6 +29,11 @@ func sortIndex(entries []indexEntry, duplicate func(indexEntry)) {
 		}
 		return cmp.Compare(b.seq, a.seq)
 	})
+	sorted := make([]indexEntry, len(entries))
+	for i, e := range order {
+		sorted[i] = *e
+	}
+	copy(entries, sorted)
 	if duplicate == nil {
 		return
 	}

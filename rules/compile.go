@@ -102,14 +102,11 @@ func (c *compiler) line(l *line) {
 		kept = append(kept, t)
 	}
 	// What an event's kind decides comes first; among those and among the rest the order stays.
-	slices.SortStableFunc(kept, func(a, b token) int {
+	sortTokens(kept, func(a, b *token) bool {
 		if a.isFixed() != b.isFixed() {
-			if a.isFixed() {
-				return -1
-			}
-			return 1
+			return a.isFixed()
 		}
-		return int(a.kind) - int(b.kind)
+		return a.kind < b.kind
 	})
 	l.tokens = kept
 	for l.fixed < len(kept) && kept[l.fixed].isFixed() {

@@ -155,8 +155,23 @@ func (p *parser) line(l logicalLine) {
 	if p.careful {
 		p.resultOrder()
 	}
-	slices.SortStableFunc(p.rule.tokens, func(a, b token) int { return int(a.kind) - int(b.kind) })
+	sortTokens(p.rule.tokens, func(a, b *token) bool { return a.kind < b.kind })
 	p.file.Rules = append(p.file.Rules, p.rule)
+}
+
+// sortTokens sorts a line's few tokens, most of which are in their places. Equal ones keep their order.
+func sortTokens(list []token, less func(a, b *token) bool) {
+	for i := range list {
+		at := i
+		for at > 0 && less(&list[i], &list[at-1]) {
+			at--
+		}
+		if at < i {
+			t := list[i]
+			copy(list[at+1:i+1], list[at:i])
+			list[at] = t
+		}
+	}
 }
 
 // token reads one key. An error voids the line.

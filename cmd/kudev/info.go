@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -328,7 +329,7 @@ func (e *env) exportDB(ctx context.Context, f *infoFlags) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(items, func(a, b coldplug.Item) int { return strings.Compare(a.Devpath, b.Devpath) })
+	sort.Slice(items, func(a, b int) bool { return items[a].Devpath < items[b].Devpath })
 	for _, item := range items {
 		g := *f
 		g.query = "all"

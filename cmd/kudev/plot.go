@@ -1,14 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"html"
 	"io"
 	"os"
-	"slices"
+	"sort"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -131,7 +130,7 @@ func plotBars(entries []*daemon.Entry) []bar {
 			bars = append(bars, bar{label, "device", e.Started, e.Finished})
 		}
 	}
-	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(a.begin, b.begin) })
+	sort.SliceStable(bars, func(a, b int) bool { return bars[a].begin < bars[b].begin })
 	return bars
 }
 
