@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/pflag"
 
@@ -33,20 +31,20 @@ func runConfig(ctx context.Context, e *env, args []string) error {
 	if err := cfg.Conflict(); err != nil {
 		e.logger(cfg).Warn(err.Error())
 	}
-	table := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+	var t table
 	for _, s := range cfg.Settings() {
 		value := s.Value
 		if value == "" {
 			value = "-"
 		}
-		fmt.Fprintf(table, "%s\t%s\t(%s)\n", s.Name, value, s.Origin)
+		t.row(s.Name, value, "("+s.Origin.String()+")")
 	}
 	treeDir := cfg.Tree()
 	if treeDir == "" {
 		treeDir = "-"
 	}
-	fmt.Fprintf(table, "tree\t%s\t(first root that holds the release)\n", treeDir)
-	return table.Flush()
+	t.row("tree", treeDir, "(first root that holds the release)")
+	return t.print(e.stdout)
 }
 
 func writeConfigJSON(e *env, cfg *modload.Config) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/pflag"
 )
@@ -159,14 +158,14 @@ func (e *env) printHelp(flags *pflag.FlagSet) {
 	}
 	if flags.HasAvailableFlags() {
 		fmt.Fprintln(e.stdout)
-		w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+		var t table
 		flags.VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden {
 				names, text := describe(f)
-				fmt.Fprintf(w, "  %s\t%s\n", names, text)
+				t.row("  "+names, text)
 			}
 		})
-		w.Flush()
+		t.print(e.stdout)
 	}
 	if h.examples != "" {
 		fmt.Fprintln(e.stdout, "\nExamples:"+strings.ReplaceAll(h.examples, "\n", "\n  "))

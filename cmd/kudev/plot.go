@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"os"
 	"sort"
@@ -179,11 +178,12 @@ func plotSVG(w io.Writer, bars []bar, width int) error {
 		at := from + length*daemon.Micros(i)/10
 		fmt.Fprintf(&b, `<line x1="%.1f" y1="20" x2="%.1f" y2="100%%" stroke="#ddd"/><text x="%.1f" y="14" fill="#666">%.2f s</text>`+"\n", x(at), x(at), x(at), float64(at-from)/1e6)
 	}
+	escape := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 	colour := map[string]string{"module": "#4878a8", "device": "#58a868", "note": "#c06030"}
 	for i, p := range bars {
 		y := top + i*row
 		wide := max(1.5, x(p.end)-x(p.begin))
-		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s`, x(p.begin), y, wide, row-4, colour[p.kind], x(p.begin)+wide+4, y+row-6, html.EscapeString(p.label))
+		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s`, x(p.begin), y, wide, row-4, colour[p.kind], x(p.begin)+wide+4, y+row-6, escape.Replace(p.label))
 		if p.kind != "note" {
 			fmt.Fprintf(&b, ` <tspan fill="#888">%s</tspan>`, p.end.Duration()-p.begin.Duration())
 		}

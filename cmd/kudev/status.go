@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -32,8 +31,8 @@ func runStatus(ctx context.Context, e *env, args []string) error {
 	if *asJSON {
 		return e.writeJSON(s)
 	}
-	t := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
-	line := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	var t table
+	line := func(name, format string, args ...any) { t.row(name, fmt.Sprintf(format, args...)) }
 	line("daemon", "pid %d, up %s, ready after %s", s.Pid, s.UptimeUS.Duration().Round(time.Second), s.ReadyUS.Duration().Round(time.Millisecond))
 	tree := s.Tree
 	if tree == "" {
@@ -57,7 +56,7 @@ func runStatus(ctx context.Context, e *env, args []string) error {
 	for _, p := range s.Problems {
 		line("problem", "%s", p)
 	}
-	return t.Flush()
+	return t.print(e.stdout)
 }
 
 // ask sends the daemon one request, and returns the last reply.
