@@ -58,7 +58,7 @@ var matchKeys = []string{"MACAddress", "PermanentMACAddress", "OriginalName", "P
 	"Host", "Virtualization", "KernelCommandLine", "KernelVersion", "Credential", "Architecture", "Firmware"}
 
 var linkLists = []string{"NamePolicy", "AlternativeNamesPolicy", "AlternativeName", "Advertise", "WakeOnLan",
-	"Property", "ImportProperty", "UnsetProperty"}
+	"Property", "ImportProperty", "UnsetProperty", "ReceivePacketSteeringCPUMask"}
 
 var linkKeys = []string{"Description", "MACAddressPolicy", "MACAddress", "NamePolicy", "Name", "AlternativeName", "AlternativeNamesPolicy",
 	"Alias", "TransmitQueues", "ReceiveQueues", "TransmitQueueLength", "MTUBytes", "BitsPerSecond", "Duplex", "AutoNegotiation", "WakeOnLan",
@@ -72,7 +72,7 @@ var linkKeys = []string{"Description", "MACAddressPolicy", "MACAddress", "NamePo
 	"StatisticsBlockCoalesceSec", "UseAdaptiveRxCoalesce", "UseAdaptiveTxCoalesce", "CoalescePacketRateLow", "RxCoalesceLowSec",
 	"RxMaxCoalescedLowFrames", "TxCoalesceLowSec", "TxMaxCoalescedLowFrames", "CoalescePacketRateHigh", "RxCoalesceHighSec",
 	"RxMaxCoalescedHighFrames", "TxCoalesceHighSec", "TxMaxCoalescedHighFrames", "CoalescePacketRateSampleIntervalSec", "MDI",
-	"SR-IOVVirtualFunctions", "Property", "ImportProperty", "UnsetProperty"}
+	"SR-IOVVirtualFunctions", "Property", "ImportProperty", "UnsetProperty", "ReceivePacketSteeringCPUMask"}
 
 // ParseLinkFile reads one file's text into f: the file itself, then its drop-ins in order.
 func (f *LinkFile) Parse(path string, text []byte) {

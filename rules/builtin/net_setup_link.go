@@ -133,6 +133,7 @@ func (t *Table) netSetupLink(ctx context.Context, call *Call) error {
 			}
 		}
 		t.virtualFunctions(call, file)
+		t.steering(call, file)
 		name = t.newName(call, file, action)
 	}
 	t.linkProperties(call, file)
@@ -527,4 +528,54 @@ func parseSize(s string, bytes bool) (uint64, error) {
 		return lo, nil
 	}
 	return 0, strconv.ErrRange
+}
+
+// steering says which processors may work on what the interface's queues receive.
+func (t *Table) steering(call *Call, f *LinkFile) {
+	const key, most = "ReceivePacketSteeringCPUMask", 8192
+	var mask []uint32 // the lowest processors first
+	for _, list := range f.Link[key] {
+		switch list {
+		case "disable":
+			mask = make([]uint32, 1)
+			continue
+		case "all":
+			list, _ = call.Device.Roots().ReadFile("/sys/devices/system/cpu/possible")
+			list = strings.TrimSpace(list)
+		}
+		for _, r := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+			from, to, ok := strings.Cut(r, "-")
+			if !ok {
+				to = from
+			}
+			first, err1 := strconv.Atoi(from)
+			last, err2 := strconv.Atoi(to)
+			if err1 != nil || err2 != nil || first < 0 || last < first || last >= most {
+				call.warn("a setting of a .link file does not count", "problem", f.problem(key, r+" is no processor"))
+				return
+			}
+			for ; first <= last; first++ {
+				for len(mask) <= first/32 {
+					mask = append(mask, 0)
+				}
+				mask[first/32] |= 1 << (first % 32)
+			}
+		}
+	}
+	if mask == nil || t.opts.DryRun {
+		return
+	}
+	text := strconv.FormatUint(uint64(mask[len(mask)-1]), 16)
+	for i := len(mask) - 2; i >= 0; i-- {
+		text += fmt.Sprintf(",%08x", mask[i])
+	}
+	queues, _ := call.Device.ReadDir("queues")
+	for _, q := range queues {
+		if !strings.HasPrefix(q, "rx-") {
+			continue
+		}
+		if err := call.Device.SetAttr("queues/"+q+"/rps_cpus", text); err != nil {
+			call.warn("cannot apply a .link file", "file", f.Path, "err", err)
+		}
+	}
 }

@@ -373,10 +373,68 @@ func TestVirtualFunctions(t *testing.T) {
 	}
 }
 
+func TestPacketSteering(t *testing.T) {
+	for text, want := range map[string]string{
+		"0-2,4": "17", "0 33": "2,00000001", "disable": "0", "all": "f", "3\nReceivePacketSteeringCPUMask=1": "a",
+		"1\nReceivePacketSteeringCPUMask=": "as it was", "2-1": "as it was", "99999": "as it was",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(dir+"/10-x.link", []byte("[Match]\nOriginalName=*\n[Link]\nReceivePacketSteeringCPUMask="+text+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		roots := netTree(t)
+		for name, text := range map[string]string{eth0 + "/queues/rx-0/rps_cpus": "as it was", "/devices/system/cpu/possible": "0-3\n"} {
+			if err := os.MkdirAll(filepath.Dir(roots.Sys+name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(roots.Sys+name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		table := New(Options{Network: &fakeNetwork{state: LinkState{Type: 1}}, Links: NewLinkFiles([]string{dir}, Machine{})})
+		if _, err := run(t, table, roots, eth0, "net_setup_link"); err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := os.ReadFile(roots.Sys + eth0 + "/queues/rx-0/rps_cpus"); string(b) != want {
+			t.Errorf("%q: %s, want %s", text, b, want)
+		}
+	}
+}
+
+// What was kept of the interface comes first, then what the file says, then what is to go.
 func TestPropertiesOfALinkFile(t *testing.T) {
-	got := setUp(t, &fakeNetwork{state: LinkState{Type: 1}}, "", map[string]string{"10-x.link": "[Match]\nOriginalName=*\n[Link]\nProperty=ROLE=uplink \"NOTE=two words\"\n"})
-	want := []string{"ROLE=uplink", "NOTE=two words", "ID_NET_LINK_FILE=10-x.link", "ID_NET_NAME=eth0"}
-	if diff := cmp.Diff(want, got); diff != "" {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"10-x.link":                "[Match]\nOriginalName=*\n[Link]\nImportProperty=ROLE SEEN NEVER\nProperty=ROLE=uplink \"NOTE=two words\"\n",
+		"10-x.link.d/90-more.conf": "[Link]\nUnsetProperty=ID_PATH\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	roots := netTree(t)
+	if err := os.MkdirAll(roots.Run+"/udev/data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(roots.Run+"/udev/data/n2", []byte("I:1\nE:ROLE=old\nE:SEEN=1\nV:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dev, err := roots.Device(eth0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	props := map[string]string{"ID_PATH": "pci-0000:01:00.0"}
+	call := &Call{Device: dev, Get: func(k string) (string, bool) { v, ok := props[k]; return v, ok }, Set: func(k, v string) { props[k] = v }, Unset: func(k string) { delete(props, k) }}
+	table := New(Options{Udev: 257, Network: &fakeNetwork{state: LinkState{Type: 1}}, Links: NewLinkFiles([]string{dir}, Machine{})})
+	if err := table.Run(t.Context(), "net_setup_link", call); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"ROLE": "uplink", "NOTE": "two words", "SEEN": "1", "ID_NET_LINK_FILE": dir + "/10-x.link",
+		"ID_NET_LINK_FILE_DROPINS": dir + "/10-x.link.d/90-more.conf", "ID_NET_NAME": "eth0"}
+	if diff := cmp.Diff(want, props); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
