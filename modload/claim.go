@@ -63,7 +63,7 @@ func (h *Claim) take() (err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(h.lock.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return &HeldError{lockPid(h.lock)}
+			return &HeldError{lockPid(int(h.lock.Fd()))}
 		}
 		return fmt.Errorf("lock: %w", err)
 	}
@@ -101,10 +101,10 @@ func (h *Claim) Release() error {
 
 const lockFile = RunDir + "/lock"
 
-func lockPid(f *os.File) int {
+func lockPid(fd int) int {
 	var text [32]byte
-	n, _ := f.ReadAt(text[:], 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	n, _ := unix.Pread(fd, text[:], 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:max(n, 0)])))
 	if err != nil {
 		return 0
 	}
@@ -114,22 +114,22 @@ func lockPid(f *os.File) int {
 // holder returns the process that has the claim: its lock is asked for, not taken, so that looking disturbs nobody. It
 // works across PID namespaces, and no process that was given a dead daemon's number can be mistaken for it.
 func holder(o *Options) (pid int, held bool, err error) {
-	f, err := os.Open(o.path(lockFile))
+	fd, err := openRead(o.path(lockFile)) // no os.File: every modprobe asks, and need not set up a poller for it
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, false, nil
 	}
 	if err != nil {
-		return 0, false, err
+		return 0, false, &fs.PathError{Op: "open", Path: o.path(lockFile), Err: err}
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	lock := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lock); err != nil {
 		return 0, false, fmt.Errorf("%s: %w", lockFile, err)
 	}
 	if lock.Type == unix.F_UNLCK {
 		return 0, false, nil
 	}
-	return lockPid(f), true, nil
+	return lockPid(fd), true, nil
 }
 
 // liveRecord returns the record of the daemon that runs, or nil when none does.

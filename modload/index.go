@@ -49,6 +49,11 @@ func (x *Index) Policy() *Policy { return x.policy }
 // Problems are the files of the tree and of its policy that could not be used, with what was used in their place.
 func (x *Index) Problems() []Problem { return append(x.tree.allProblems(), x.policy.problems...) }
 
+// ProblemsSoFar are those of [Index.Problems] that have been come upon: files that nothing was looked for in are not opened for it.
+func (x *Index) ProblemsSoFar() []Problem {
+	return append(x.tree.problemsSoFar(), x.policy.problems...)
+}
+
 // logProblems says every problem once.
 func (x *Index) logProblems(log Logger) {
 	for _, p := range x.Problems() {

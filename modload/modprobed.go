@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -51,6 +52,7 @@ func policyFiles(tree string, paths []string) (files []policyFile, problems []Pr
 		add("modules.softdep", filepath.Join(tree, "modules.softdep"))
 		add("modules.weakdep", filepath.Join(tree, "modules.weakdep"))
 	}
+	var read []fs.FileInfo
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -63,6 +65,10 @@ func policyFiles(tree string, paths []string) (files []policyFile, problems []Pr
 			add(filepath.Base(path), path)
 			continue
 		}
+		if slices.ContainsFunc(read, func(have fs.FileInfo) bool { return os.SameFile(have, info) }) {
+			continue // where /lib is a link to usr/lib, all of it is known
+		}
+		read = append(read, info)
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			problems = append(problems, Problem{File: path, Text: cause(err).Error()})
@@ -73,6 +79,10 @@ func policyFiles(tree string, paths []string) (files []policyFile, problems []Pr
 				continue
 			}
 			full := filepath.Join(path, name)
+			if e.Type().IsRegular() {
+				add(name, full)
+				continue
+			}
 			if info, err := os.Stat(full); err != nil {
 				problems = append(problems, Problem{File: full, Text: cause(err).Error()})
 				continue

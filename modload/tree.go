@@ -163,6 +163,10 @@ func (t *tree) allProblems() []Problem {
 			f.trie()
 		}
 	}
+	return t.problemsSoFar()
+}
+
+func (t *tree) problemsSoFar() []Problem {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]Problem(nil), t.problems...)

@@ -160,8 +160,10 @@ func runModprobe(ctx context.Context, e *env, args []string) error {
 	if err != nil && !errors.Is(err, modload.ErrNoTree) {
 		m.errorf("%v", err)
 	}
-	for _, p := range m.index.Problems() {
-		m.say(modload.LevelWarn, "%v", p)
+	if m.resolve && show == "" && !m.list && !m.remove { // asked often, in a process each: what it need not open is not looked at
+		defer func() { m.warn(m.index.ProblemsSoFar()) }()
+	} else {
+		m.warn(m.index.Problems())
 	}
 	switch {
 	case show == "config":
@@ -174,6 +176,12 @@ func runModprobe(ctx context.Context, e *env, args []string) error {
 		return m.each(rest, func(name string) error { return m.load(ctx, name, "") })
 	}
 	return m.load(ctx, rest[0], moduleParameters(rest[1:]))
+}
+
+func (m *modprobe) warn(problems []modload.Problem) {
+	for _, p := range problems {
+		m.say(modload.LevelWarn, "%v", p)
+	}
 }
 
 // arguments takes the options in MODPROBE_OPTIONS, then those of the command line. The environment may not choose the tree.
