@@ -77,10 +77,10 @@ func Status(err error) (int, bool) {
 
 const (
 	stderrKept = 4 << 10
-	flood      = 64 << 20 // who prints more than this is stopped
+	flood      = 64 << 20 // who prints more than this is stopped: see errFlood
 )
 
-var errFlood = fmt.Errorf("stopped: it printed more than %d MiB", flood>>20)
+var errFlood = errors.New("stopped: it printed more than 64 MiB")
 
 // Run runs a program without a shell, in a process group of its own, with /dev/null as its input and / as its directory.
 // When it has ended, and when its time or the context is over, all that is left of the group is killed, and of its cgroup where

@@ -41,9 +41,11 @@ func elfMachines(name string) []uint16 {
 	}[name]
 }
 
-var machineNames = map[uint16]string{
-	3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 43: "sparc64", 62: "x86_64", 183: "aarch64", 243: "riscv",
-	258: "loongarch64",
+func machineNames() map[uint16]string {
+	return map[uint16]string{
+		3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 43: "sparc64", 62: "x86_64", 183: "aarch64", 243: "riscv",
+		258: "loongarch64",
+	}
 }
 
 // explain turns the kernel's error number into its cause: from the module's file, m, which is nil when it cannot be read, and from what the
@@ -71,7 +73,7 @@ func explain(err error, m *Module, e Evidence) string {
 	switch {
 	case errors.Is(err, unix.ENOEXEC):
 		if want := elfMachines(e.Machine); m != nil && len(want) > 0 && !slices.Contains(want, m.machine) {
-			name := machineNames[m.machine]
+			name := machineNames()[m.machine]
 			if name == "" {
 				name = fmt.Sprintf("ELF machine %d", m.machine)
 			}

@@ -166,12 +166,12 @@ func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {
 		return
 	}
 	if len(x.policy.install)+len(x.policy.remove) > 0 {
-		l, ok := x.policy.install[alias]
+		place, ok := x.policy.install[alias]
 		if !ok {
-			l, ok = x.policy.remove[alias]
+			place, ok = x.policy.remove[alias]
 		}
 		if ok {
-			yield(Match{l.Name, ViaCommand, x, 0})
+			yield(Match{x.policy.lines[place].Name, ViaCommand, x, 0})
 			return
 		}
 	}

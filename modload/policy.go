@@ -18,10 +18,10 @@ import (
 type Policy struct {
 	lines     []Line // in the order in which they were read
 	aliases   []Line
-	blacklist map[string]Line
+	blacklist map[string]int  // places in lines
 	optioned  map[string]bool // the modules and aliases that have options
-	install   map[string]Line
-	remove    map[string]Line
+	install   map[string]int
+	remove    map[string]int
 	softdeps  []int // lines, by their place
 	forbid    []Pattern
 	allow     []Pattern
@@ -92,31 +92,32 @@ func (p *Policy) take(lines []Line, problems []Problem) {
 	} else {
 		p.lines = append(p.lines, lines...)
 	}
-	first := func(m *map[string]Line, l Line) {
+	first := func(m *map[string]int, name string, place int) {
 		if *m == nil {
-			*m = map[string]Line{}
+			*m = map[string]int{}
 		}
-		if _, ok := (*m)[l.Name]; !ok {
-			(*m)[l.Name] = l
+		if _, ok := (*m)[name]; !ok {
+			(*m)[name] = place
 		}
 	}
-	for i, l := range lines {
+	for i := range lines {
+		l, place := &lines[i], len(p.lines)-len(lines)+i
 		switch l.Keyword {
 		case "alias":
-			p.aliases = append(p.aliases, l)
+			p.aliases = append(p.aliases, *l)
 		case "blacklist":
-			first(&p.blacklist, l)
+			first(&p.blacklist, l.Name, place)
 		case "options":
 			if p.optioned == nil {
 				p.optioned = map[string]bool{}
 			}
 			p.optioned[l.Name] = true
 		case "install":
-			first(&p.install, l)
+			first(&p.install, l.Name, place)
 		case "remove":
-			first(&p.remove, l)
+			first(&p.remove, l.Name, place)
 		case "softdep":
-			p.softdeps = append(p.softdeps, len(p.lines)-len(lines)+i)
+			p.softdeps = append(p.softdeps, place)
 		}
 	}
 }
@@ -144,8 +145,15 @@ func (p *Policy) Problems() []Problem { return slices.Clone(p.problems) }
 
 // Blacklisted returns the blacklist line of a module. Unlike forbid, it stops only what was asked for by an alias: see [Request].
 func (p *Policy) Blacklisted(module string) (Line, bool) {
-	l, ok := p.blacklist[module]
-	return l, ok
+	return p.line(p.blacklist, module)
+}
+
+func (p *Policy) line(places map[string]int, module string) (Line, bool) {
+	place, ok := places[module]
+	if !ok {
+		return Line{}, false
+	}
+	return p.lines[place], true
 }
 
 // Options returns the options of a module: the lines for its name and for the alias it was asked for by, "" for none.
@@ -164,14 +172,12 @@ func (p *Policy) Options(module, alias string) string {
 
 // InstallCommand returns the line whose command is run in place of loading the module.
 func (p *Policy) InstallCommand(module string) (Line, bool) {
-	l, ok := p.install[module]
-	return l, ok
+	return p.line(p.install, module)
 }
 
 // RemoveCommand returns the line whose command is run in place of removing the module.
 func (p *Policy) RemoveCommand(module string) (Line, bool) {
-	l, ok := p.remove[module]
-	return l, ok
+	return p.line(p.remove, module)
 }
 
 // Softdeps returns what is to be loaded before and after a module.

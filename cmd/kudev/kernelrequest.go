@@ -19,7 +19,7 @@ func kernelRequest(argv []string, calledByKernel func() bool) (name string, ok b
 	if len(argv) != 4 || argv[1] != "-q" || argv[2] != "--" || argv[3] == "" {
 		return "", false
 	}
-	if argv[0] == modload.KernelProgram || !applets[filepath.Base(argv[0])] {
+	if argv[0] == modload.KernelProgram || !isApplet(filepath.Base(argv[0])) {
 		return argv[3], true
 	}
 	return argv[3], filepath.Base(argv[0]) == "modprobe" && calledByKernel()

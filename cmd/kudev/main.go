@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -76,9 +77,9 @@ func commands() []command {
 }
 
 // applets are the commands that kudev also is when it is called by their name.
-var applets = map[string]bool{
-	"modprobe": true, "insmod": true, "rmmod": true, "lsmod": true, "modinfo": true, "depmod": true, "kmod": true, "udevadm": true,
-}
+var applets = [...]string{"modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod", "kmod", "udevadm"}
+
+func isApplet(name string) bool { return slices.Contains(applets[:], name) }
 
 func main() {
 	ctx, e := context.Background(), newEnv()
@@ -107,7 +108,7 @@ func brief(argv []string) bool {
 		case "modprobe", "insmod", "rmmod", "lsmod", "modinfo", "kmod", "static-nodes", "config", "version", "help":
 			return true
 		}
-		if i == 0 && applets[arg] {
+		if i == 0 && isApplet(arg) {
 			return false
 		}
 	}
@@ -124,7 +125,7 @@ func run(ctx context.Context, e *env, argv []string) int {
 	if len(argv) > 0 {
 		name, args = filepath.Base(argv[0]), argv[1:]
 	}
-	if applets[name] {
+	if isApplet(name) {
 		e.name = name
 	} else {
 		if len(args) == 0 {

@@ -20,7 +20,7 @@ import (
 // TestMain makes the test binary be kudev and its applets for the scripts.
 func TestMain(m *testing.M) {
 	programs := map[string]func(){"kudev": scriptMain}
-	for name := range applets {
+	for _, name := range applets {
 		programs[name] = scriptMain
 	}
 	testscript.Main(m, programs)

@@ -61,13 +61,15 @@ func (t *timeout) micros() daemon.Micros {
 }
 
 // units are those of systemd.time(7), up to the week.
-var units = map[string]time.Duration{
-	"": time.Second, "s": time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second,
-	"us": time.Microsecond, "µs": time.Microsecond, "usec": time.Microsecond, "ms": time.Millisecond, "msec": time.Millisecond,
-	"m": time.Minute, "min": time.Minute, "minute": time.Minute, "minutes": time.Minute,
-	"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour,
-	"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour,
-	"w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
+func units() map[string]time.Duration {
+	return map[string]time.Duration{
+		"": time.Second, "s": time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second,
+		"us": time.Microsecond, "µs": time.Microsecond, "usec": time.Microsecond, "ms": time.Millisecond, "msec": time.Millisecond,
+		"m": time.Minute, "min": time.Minute, "minute": time.Minute, "minutes": time.Minute,
+		"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour,
+		"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour,
+		"w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
+	}
 }
 
 func parseSpan(s string) (time.Duration, error) {
@@ -84,7 +86,7 @@ func parseSpan(s string) (time.Duration, error) {
 		if n < 0 {
 			n = len(rest)
 		}
-		unit, known := units[rest[:n]]
+		unit, known := units()[rest[:n]]
 		if err != nil || !known || number*float64(unit) > float64(1<<62-sum) {
 			return 0, fmt.Errorf("%q is no time", s)
 		}

@@ -105,7 +105,7 @@ func runControl(ctx context.Context, e *env, args []string) error {
 		}
 	}
 	if *level != "" {
-		n, ok := syslogLevels[*level]
+		n, ok := syslogLevels()[*level]
 		if !ok {
 			return misuse("unknown log level %q", *level)
 		}
@@ -142,9 +142,11 @@ func runControl(ctx context.Context, e *env, args []string) error {
 	return err
 }
 
-var syslogLevels = map[string]int32{
-	"emerg": 0, "alert": 1, "crit": 2, "err": 3, "error": 3, "warning": 4, "notice": 5, "info": 6, "debug": 7,
-	"0": 0, "1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7,
+func syslogLevels() map[string]int32 {
+	return map[string]int32{
+		"emerg": 0, "alert": 1, "crit": 2, "err": 3, "error": 3, "warning": 4, "notice": 5, "info": 6, "debug": 7,
+		"0": 0, "1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7,
+	}
 }
 
 // runTestBuiltin runs one builtin for a device and prints what it sets.

@@ -85,11 +85,13 @@ const (
 )
 
 // ethtoolWords are the structures that are nothing but 32-bit words: how to read and write them, and how long they are.
-var ethtoolWords = map[EthtoolKind][3]uint32{
-	EthtoolChannels: {ethtoolGCHANNELS, ethtoolSCHANNELS, 9},
-	EthtoolRing:     {ethtoolGRINGPARAM, ethtoolSRINGPARAM, 9},
-	EthtoolPause:    {ethtoolGPAUSE, ethtoolSPAUSE, 4},
-	EthtoolCoalesce: {ethtoolGCOALESCE, ethtoolSCOALESCE, 23},
+func ethtoolWords() map[EthtoolKind][3]uint32 {
+	return map[EthtoolKind][3]uint32{
+		EthtoolChannels: {ethtoolGCHANNELS, ethtoolSCHANNELS, 9},
+		EthtoolRing:     {ethtoolGRINGPARAM, ethtoolSRINGPARAM, 9},
+		EthtoolPause:    {ethtoolGPAUSE, ethtoolSPAUSE, 4},
+		EthtoolCoalesce: {ethtoolGCOALESCE, ethtoolSCOALESCE, 23},
+	}
 }
 
 // ethtoolField is where a [Link] key goes.
@@ -99,32 +101,36 @@ type ethtoolField struct {
 	unit byte // 'n' a number, 'b' a switch, 's' a time in microseconds, 'S' in seconds
 }
 
-var ethtoolFields = map[string]ethtoolField{
-	"RxChannels": {EthtoolChannels, 5, 'n'}, "TxChannels": {EthtoolChannels, 6, 'n'},
-	"OtherChannels": {EthtoolChannels, 7, 'n'}, "CombinedChannels": {EthtoolChannels, 8, 'n'},
-	"RxBufferSize": {EthtoolRing, 5, 'n'}, "RxMiniBufferSize": {EthtoolRing, 6, 'n'},
-	"RxJumboBufferSize": {EthtoolRing, 7, 'n'}, "TxBufferSize": {EthtoolRing, 8, 'n'},
-	"AutoNegotiationFlowControl": {EthtoolPause, 1, 'b'}, "RxFlowControl": {EthtoolPause, 2, 'b'}, "TxFlowControl": {EthtoolPause, 3, 'b'},
-	"RxCoalesceSec": {EthtoolCoalesce, 1, 's'}, "RxMaxCoalescedFrames": {EthtoolCoalesce, 2, 'n'},
-	"RxCoalesceIrqSec": {EthtoolCoalesce, 3, 's'}, "RxMaxCoalescedIrqFrames": {EthtoolCoalesce, 4, 'n'},
-	"TxCoalesceSec": {EthtoolCoalesce, 5, 's'}, "TxMaxCoalescedFrames": {EthtoolCoalesce, 6, 'n'},
-	"TxCoalesceIrqSec": {EthtoolCoalesce, 7, 's'}, "TxMaxCoalescedIrqFrames": {EthtoolCoalesce, 8, 'n'},
-	"StatisticsBlockCoalesceSec": {EthtoolCoalesce, 9, 's'}, "UseAdaptiveRxCoalesce": {EthtoolCoalesce, 10, 'b'},
-	"UseAdaptiveTxCoalesce": {EthtoolCoalesce, 11, 'b'}, "CoalescePacketRateLow": {EthtoolCoalesce, 12, 'n'},
-	"RxCoalesceLowSec": {EthtoolCoalesce, 13, 's'}, "RxMaxCoalescedLowFrames": {EthtoolCoalesce, 14, 'n'},
-	"TxCoalesceLowSec": {EthtoolCoalesce, 15, 's'}, "TxMaxCoalescedLowFrames": {EthtoolCoalesce, 16, 'n'},
-	"CoalescePacketRateHigh": {EthtoolCoalesce, 17, 'n'}, "RxCoalesceHighSec": {EthtoolCoalesce, 18, 's'},
-	"RxMaxCoalescedHighFrames": {EthtoolCoalesce, 19, 'n'}, "TxCoalesceHighSec": {EthtoolCoalesce, 20, 's'},
-	"TxMaxCoalescedHighFrames": {EthtoolCoalesce, 21, 'n'}, "CoalescePacketRateSampleIntervalSec": {EthtoolCoalesce, 22, 'S'},
+func ethtoolFields() map[string]ethtoolField {
+	return map[string]ethtoolField{
+		"RxChannels": {EthtoolChannels, 5, 'n'}, "TxChannels": {EthtoolChannels, 6, 'n'},
+		"OtherChannels": {EthtoolChannels, 7, 'n'}, "CombinedChannels": {EthtoolChannels, 8, 'n'},
+		"RxBufferSize": {EthtoolRing, 5, 'n'}, "RxMiniBufferSize": {EthtoolRing, 6, 'n'},
+		"RxJumboBufferSize": {EthtoolRing, 7, 'n'}, "TxBufferSize": {EthtoolRing, 8, 'n'},
+		"AutoNegotiationFlowControl": {EthtoolPause, 1, 'b'}, "RxFlowControl": {EthtoolPause, 2, 'b'}, "TxFlowControl": {EthtoolPause, 3, 'b'},
+		"RxCoalesceSec": {EthtoolCoalesce, 1, 's'}, "RxMaxCoalescedFrames": {EthtoolCoalesce, 2, 'n'},
+		"RxCoalesceIrqSec": {EthtoolCoalesce, 3, 's'}, "RxMaxCoalescedIrqFrames": {EthtoolCoalesce, 4, 'n'},
+		"TxCoalesceSec": {EthtoolCoalesce, 5, 's'}, "TxMaxCoalescedFrames": {EthtoolCoalesce, 6, 'n'},
+		"TxCoalesceIrqSec": {EthtoolCoalesce, 7, 's'}, "TxMaxCoalescedIrqFrames": {EthtoolCoalesce, 8, 'n'},
+		"StatisticsBlockCoalesceSec": {EthtoolCoalesce, 9, 's'}, "UseAdaptiveRxCoalesce": {EthtoolCoalesce, 10, 'b'},
+		"UseAdaptiveTxCoalesce": {EthtoolCoalesce, 11, 'b'}, "CoalescePacketRateLow": {EthtoolCoalesce, 12, 'n'},
+		"RxCoalesceLowSec": {EthtoolCoalesce, 13, 's'}, "RxMaxCoalescedLowFrames": {EthtoolCoalesce, 14, 'n'},
+		"TxCoalesceLowSec": {EthtoolCoalesce, 15, 's'}, "TxMaxCoalescedLowFrames": {EthtoolCoalesce, 16, 'n'},
+		"CoalescePacketRateHigh": {EthtoolCoalesce, 17, 'n'}, "RxCoalesceHighSec": {EthtoolCoalesce, 18, 's'},
+		"RxMaxCoalescedHighFrames": {EthtoolCoalesce, 19, 'n'}, "TxCoalesceHighSec": {EthtoolCoalesce, 20, 's'},
+		"TxMaxCoalescedHighFrames": {EthtoolCoalesce, 21, 'n'}, "CoalescePacketRateSampleIntervalSec": {EthtoolCoalesce, 22, 'S'},
+	}
 }
 
 // ethtoolFeatures are the kernel's names for what [Link] switches. Kernel: net/ethtool/common.c.
-var ethtoolFeatures = map[string]string{
-	"ReceiveChecksumOffload": "rx-checksum", "TransmitChecksumOffload": "tx-checksum-", "GenericSegmentationOffload": "tx-generic-segmentation",
-	"TCPSegmentationOffload": "tx-tcp-segmentation", "TCP6SegmentationOffload": "tx-tcp6-segmentation", "GenericReceiveOffload": "rx-gro",
-	"GenericReceiveOffloadHardware": "rx-gro-hw", "LargeReceiveOffload": "rx-lro", "ReceiveVLANCTAGHardwareAcceleration": "rx-vlan-hw-parse",
-	"TransmitVLANCTAGHardwareAcceleration": "tx-vlan-hw-insert", "ReceiveVLANCTAGFilter": "rx-vlan-filter",
-	"TransmitVLANSTAGHardwareAcceleration": "tx-vlan-stag-hw-insert", "NTupleFilter": "rx-ntuple-filter",
+func ethtoolFeatures() map[string]string {
+	return map[string]string{
+		"ReceiveChecksumOffload": "rx-checksum", "TransmitChecksumOffload": "tx-checksum-", "GenericSegmentationOffload": "tx-generic-segmentation",
+		"TCPSegmentationOffload": "tx-tcp-segmentation", "TCP6SegmentationOffload": "tx-tcp6-segmentation", "GenericReceiveOffload": "rx-gro",
+		"GenericReceiveOffloadHardware": "rx-gro-hw", "LargeReceiveOffload": "rx-lro", "ReceiveVLANCTAGHardwareAcceleration": "rx-vlan-hw-parse",
+		"TransmitVLANCTAGHardwareAcceleration": "tx-vlan-hw-insert", "ReceiveVLANCTAGFilter": "rx-vlan-filter",
+		"TransmitVLANSTAGHardwareAcceleration": "tx-vlan-stag-hw-insert", "NTupleFilter": "rx-ntuple-filter",
+	}
 }
 
 // The bytes of struct ethtool_link_settings that [Link] sets, and where the masks begin: those of what is supported,
@@ -158,10 +164,14 @@ var linkWords = []struct {
 }{{"Duplex", linkDuplex, "half full"}, {"Port", linkPort, "tp aui mii fibre bnc"}, {"MDI", linkMDI, "- mdi mdi-x auto"}}
 
 // mdiNames are other words for the same.
-var mdiNames = map[string]string{"straight": "mdi", "mdix": "mdi-x", "crossover": "mdi-x"}
+func mdiNames() map[string]string {
+	return map[string]string{"straight": "mdi", "mdix": "mdi-x", "crossover": "mdi-x"}
+}
 
 // wakeOptions are the words of WakeOnLan=.
-var wakeOptions = map[string]uint32{"phy": 1, "unicast": 2, "multicast": 4, "broadcast": 8, "arp": 16, "magic": 32, "secureon": 64, "off": 0}
+func wakeOptions() map[string]uint32 {
+	return map[string]uint32{"phy": 1, "unicast": 2, "multicast": 4, "broadcast": 8, "arp": 16, "magic": 32, "secureon": 64, "off": 0}
+}
 
 // ethtoolSettings makes the settings out of a file's [Link]. Values that make no sense are told and left out.
 func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
@@ -170,7 +180,7 @@ func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
 		all = append(all, s)
 	}
 	byKind := map[EthtoolKind]map[int]uint32{}
-	for key, field := range ethtoolFields {
+	for key, field := range ethtoolFields() {
 		text := f.value(key)
 		if text == "" {
 			continue
@@ -186,7 +196,7 @@ func (f *LinkFile) ethtoolSettings() (all []EthtoolSetting, problems []string) {
 		byKind[field.kind][field.word] = v
 	}
 	on := map[string]bool{}
-	for key, name := range ethtoolFeatures {
+	for key, name := range ethtoolFeatures() {
 		text := f.value(key)
 		if text == "" {
 			continue
@@ -243,7 +253,7 @@ func (f *LinkFile) linkModes(bad func(key, why string)) (EthtoolSetting, bool) {
 	}
 	for _, l := range linkWords {
 		text := f.value(l.key)
-		if other, ok := mdiNames[text]; ok && l.byte == linkMDI {
+		if other, ok := mdiNames()[text]; ok && l.byte == linkMDI {
 			text = other
 		}
 		if text == "" {
@@ -277,7 +287,7 @@ func (f *LinkFile) linkModes(bad func(key, why string)) (EthtoolSetting, bool) {
 func (f *LinkFile) wakeOnLAN(bad func(key, why string)) (EthtoolSetting, bool) {
 	s := EthtoolSetting{Kind: EthtoolWake}
 	for _, w := range f.Link["WakeOnLan"] {
-		bit, known := wakeOptions[w]
+		bit, known := wakeOptions()[w]
 		if !known {
 			bad("WakeOnLan", w+" is unknown")
 			continue
@@ -459,10 +469,10 @@ func (kernelNetwork) Ethtool(name string, s EthtoolSetting) error {
 		if s.Wake != nil {
 			want = *s.Wake & supported
 		} else if s.Secret != nil {
-			want |= wakeOptions["secureon"] & supported
+			want |= wakeOptions()["secureon"] & supported
 		}
 		secret := s.Secret
-		if want&wakeOptions["secureon"] == 0 {
+		if want&wakeOptions()["secureon"] == 0 {
 			secret = nil
 		}
 		if now == want && (secret == nil || string(b[12:18]) == string(secret)) {
@@ -477,7 +487,7 @@ func (kernelNetwork) Ethtool(name string, s EthtoolSetting) error {
 	case EthtoolLinkModes:
 		return ethtoolError(s.Kind.String(), e.linkModes(s))
 	}
-	spec := ethtoolWords[s.Kind]
+	spec := ethtoolWords()[s.Kind]
 	b := newRequest(spec[0], int(spec[2])*4)
 	if err := e.request(b); err != nil {
 		return ethtoolError(s.Kind.String(), err)

@@ -259,8 +259,10 @@ func (f *LinkFile) value(key string) string {
 }
 
 // policies are where a policy's name comes from.
-var policies = map[string]string{"database": "ID_NET_NAME_FROM_DATABASE", "onboard": "ID_NET_NAME_ONBOARD", "slot": "ID_NET_NAME_SLOT",
-	"path": "ID_NET_NAME_PATH", "mac": "ID_NET_NAME_MAC"}
+func policies() map[string]string {
+	return map[string]string{"database": "ID_NET_NAME_FROM_DATABASE", "onboard": "ID_NET_NAME_ONBOARD", "slot": "ID_NET_NAME_SLOT",
+		"path": "ID_NET_NAME_PATH", "mac": "ID_NET_NAME_MAC"}
+}
 
 // Kernel: include/uapi/linux/netdevice.h: who gave an interface its name, and its address.
 const (
@@ -297,7 +299,7 @@ func (t *Table) newName(call *Call, f *LinkFile, action string) string {
 				return current
 			}
 		default:
-			if name, ok := call.Get(policies[p]); ok && validIfname(name, 15) {
+			if name, ok := call.Get(policies()[p]); ok && validIfname(name, 15) {
 				return name
 			}
 		}
@@ -358,7 +360,7 @@ func (t *Table) change(call *Call, f *LinkFile, state *LinkState) (c LinkChange,
 		}
 	}
 	for _, p := range f.Link["AlternativeNamesPolicy"] {
-		if n, ok := call.Get(policies[p]); ok && n != "" {
+		if n, ok := call.Get(policies()[p]); ok && n != "" {
 			c.AltNames = append(c.AltNames, n)
 		}
 	}

@@ -25,13 +25,15 @@ const (
 	featureMRWW     = 0x5c
 )
 
-var featureNames = map[int]string{
-	0x01: "RW_NONREMOVABLE", 0x02: "RW_REMOVABLE", 0x03: "MO_SE", 0x04: "MO_WO", 0x05: "MO_AS", featureCD: "CD", featureCDR: "CD_R",
-	featureCDRW: "CD_RW", featureDVD: "DVD", featureDVDR: "DVD_R", featureDVDRAM: "DVD_RAM", featureDVDRWRO: "DVD_RW_RO",
-	featureDVDRWSeq: "DVD_RW_SEQ", 0x15: "DVD_R_DL_SEQ", 0x16: "DVD_R_DL_JR", 0x17: "DVD_RW_DL", 0x18: "DVD_R_DDR", 0x1a: "DVD_PLUS_RW",
-	0x1b: "DVD_PLUS_R", 0x20: "DDCD", 0x21: "DDCD_R", 0x22: "DDCD_RW", 0x2a: "DVD_PLUS_RW_DL", 0x2b: "DVD_PLUS_R_DL", 0x40: "BD",
-	0x41: "BD_R_SRM", 0x42: "BD_R_RRM", 0x43: "BD_RE", 0x50: "HDDVD", 0x51: "HDDVD_R", 0x52: "HDDVD_RAM", 0x53: "HDDVD_RW",
-	0x58: "HDDVD_R_DL", 0x5a: "HDDVD_RW_DL", featureMRW: "MRW", featureMRWW: "MRW_W",
+func featureNames() map[int]string {
+	return map[int]string{
+		0x01: "RW_NONREMOVABLE", 0x02: "RW_REMOVABLE", 0x03: "MO_SE", 0x04: "MO_WO", 0x05: "MO_AS", featureCD: "CD", featureCDR: "CD_R",
+		featureCDRW: "CD_RW", featureDVD: "DVD", featureDVDR: "DVD_R", featureDVDRAM: "DVD_RAM", featureDVDRWRO: "DVD_RW_RO",
+		featureDVDRWSeq: "DVD_RW_SEQ", 0x15: "DVD_R_DL_SEQ", 0x16: "DVD_R_DL_JR", 0x17: "DVD_RW_DL", 0x18: "DVD_R_DDR", 0x1a: "DVD_PLUS_RW",
+		0x1b: "DVD_PLUS_R", 0x20: "DDCD", 0x21: "DDCD_R", 0x22: "DDCD_RW", 0x2a: "DVD_PLUS_RW_DL", 0x2b: "DVD_PLUS_R_DL", 0x40: "BD",
+		0x41: "BD_R_SRM", 0x42: "BD_R_RRM", 0x43: "BD_RE", 0x50: "HDDVD", 0x51: "HDDVD_R", 0x52: "HDDVD_RAM", 0x53: "HDDVD_RW",
+		0x58: "HDDVD_R_DL", 0x5a: "HDDVD_RW_DL", featureMRW: "MRW", featureMRWW: "MRW_W",
+	}
 }
 
 // featureGroups are the names that several features share.
@@ -329,8 +331,9 @@ func (c *cdrom) print(p *printer) {
 }
 
 func printFeatures(p *printer, prefix string, features []int) {
+	names := featureNames()
 	for _, f := range features {
-		if name := featureNames[f]; name != "" {
+		if name := names[f]; name != "" {
 			p.line("%s%s=1", prefix, name)
 		}
 	}

@@ -385,7 +385,7 @@ func (d *Daemon) setStopped(stop bool) {
 
 // setLogLevel takes a level's name, or syslog's number of it.
 func (d *Daemon) setLogLevel(s string) error {
-	level, ok := levels[strings.ToLower(s)]
+	level, ok := levels()[strings.ToLower(s)]
 	if !ok {
 		return fmt.Errorf("unknown log level %q", s)
 	}
@@ -394,11 +394,13 @@ func (d *Daemon) setLogLevel(s string) error {
 }
 
 // levels are syslog's, by name and by number.
-var levels = map[string]modload.Level{
-	"emerg": modload.LevelError, "alert": modload.LevelError, "crit": modload.LevelError, "err": modload.LevelError, "error": modload.LevelError,
-	"warning": modload.LevelWarn, "warn": modload.LevelWarn, "notice": modload.LevelNotice, "info": modload.LevelInfo, "debug": modload.LevelDebug,
-	"0": modload.LevelError, "1": modload.LevelError, "2": modload.LevelError, "3": modload.LevelError, "4": modload.LevelWarn,
-	"5": modload.LevelNotice, "6": modload.LevelInfo, "7": modload.LevelDebug,
+func levels() map[string]modload.Level {
+	return map[string]modload.Level{
+		"emerg": modload.LevelError, "alert": modload.LevelError, "crit": modload.LevelError, "err": modload.LevelError, "error": modload.LevelError,
+		"warning": modload.LevelWarn, "warn": modload.LevelWarn, "notice": modload.LevelNotice, "info": modload.LevelInfo, "debug": modload.LevelDebug,
+		"0": modload.LevelError, "1": modload.LevelError, "2": modload.LevelError, "3": modload.LevelError, "4": modload.LevelWarn,
+		"5": modload.LevelNotice, "6": modload.LevelInfo, "7": modload.LevelDebug,
+	}
 }
 
 // setEnv sets a property of all events to come: KEY=value, or KEY= to remove it.
