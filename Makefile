@@ -12,7 +12,8 @@ export CGO_ENABLED = 0
 # Functions begin at multiples of 8 bytes, not 32, which saves 90 kB. And inlining is for what is hot: it copies functions into
 # their callers, and everywhere else, where a start or an error is what costs, the copies are 280 kB that save nothing.
 LDFLAGS += -funcalign=8
-HOT     := runtime internal/... sync/... bytes strings slices unicode/utf8 encoding/binary hash/... compress/... \
+# (With errors among the hot, error values in variables are made by the compiler, not when the program starts.)
+HOT     := runtime internal/... sync/... errors bytes strings slices unicode/utf8 encoding/binary hash/... compress/... \
 	github.com/klauspost/compress/... github.com/mikelolasagasti/xz \
 	$(addprefix github.com/kudev/kudev/,modload/... hotplug rules)
 GCFLAGS := -gcflags=all=-l $(HOT:%=-gcflags=%=)

@@ -223,6 +223,8 @@ type tree struct {
 	real bool
 }
 
+//
+//go:noinline // once in the program, not in each of its many callers
 func newTree(dir, standard string) tree {
 	if dir == "" || dir == standard {
 		return tree{standard, standard == "/sys"}

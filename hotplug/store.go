@@ -74,6 +74,7 @@ func (a *Applied) Set(key, value string) {
 	a.later = true
 }
 
+//go:noinline // once in the program, not in each of its many callers
 func setPair(all []Pair, key, value string) []Pair {
 	for i := range all {
 		if all[i].Key == key {

@@ -246,6 +246,7 @@ func (c *Config) setFlag(f Flag) error {
 	return nil
 }
 
+//go:noinline // once in the program, not in each of its many callers
 func (c *Config) setting(name string) *Setting {
 	for i := range c.settings {
 		if c.settings[i].Name == name {
@@ -319,6 +320,8 @@ func (c *Config) CommandLine() string { return c.cmdline }
 
 // Path returns where an absolute path of the machine really lies: itself, but for tests. Everything that is not below
 // the tree, such as /etc/modprobe.d or /sys/module, is opened through it.
+//
+//go:noinline // once in the program, not in each of its many callers
 func (c *Config) Path(path string) string { return c.options.path(path) }
 
 func (o *Options) path(path string) string {

@@ -369,6 +369,8 @@ func (d *depmod) order() {
 }
 
 // cause is what went wrong without the name of the file, for messages that have named it.
+//
+//go:noinline // once in the program, not in each of its many callers
 func cause(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

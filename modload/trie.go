@@ -128,6 +128,7 @@ func (t *trie) exact(key string) (values uint32, found bool, err error) {
 	}
 }
 
+//go:noinline // once in the program, not in each of its many callers
 func (t *trie) damaged(at uint32, what string) error {
 	return &DamagedIndexError{t.name, int64(at), what}
 }

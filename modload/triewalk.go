@@ -67,6 +67,7 @@ func (f fault) String() string {
 		"a value has no end", "a key's byte is not ASCII"}[f]
 }
 
+//go:noinline // once in the program, not in each of its many callers
 func (w *walk) fail(at uint32, what fault) {
 	if w.fault == noFault {
 		w.fault, w.at = what, at

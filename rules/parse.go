@@ -114,6 +114,8 @@ type lineError struct{ message, udev string }
 func (e *lineError) Error() string { return e.message }
 
 // void returns an error that voids the line. udev is what udevadm verify says of it.
+//
+//go:noinline // once in the program, not in each of its many callers
 func void(udev, format string, args ...any) error {
 	return &lineError{fmt.Sprintf(format, args...), udev}
 }

@@ -43,6 +43,8 @@ func (s *state) traceEnd(matched bool, key *token) {
 }
 
 // did records an effect of the line, when there is a trace.
+//
+//go:noinline // once in the program, not in each of its many callers
 func (s *state) did(key, operator, value string) {
 	if s.trace != nil {
 		s.step.Did = append(s.step.Did, key+operator+`"`+value+`"`)
