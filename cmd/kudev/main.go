@@ -3,11 +3,9 @@
 // kudev CMD runs a command; kudev help lists them. Called by the name of one of kmod's or udev's programs (modprobe,
 // insmod, rmmod, lsmod, modinfo, depmod, udevadm) it is that program.
 //
-// Habits of the runtime are switched off: to look for the control group's limit on processors, for which every modprobe would read the
-// whole list of mounts, and anew every second, which wakes a daemon that has nothing to do; and to name each memory mapping, a
-// system call each in programs that are over in milliseconds.
+// Two habits of the runtime are switched off: to read the control group's limit on processors anew every second, which wakes
+// a daemon that has nothing to do, and to name each memory mapping, a system call each in programs that are over in milliseconds.
 //
-//go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 //go:debug decoratemappings=0
 package main
