@@ -1,6 +1,7 @@
 package hotplug
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -321,7 +322,11 @@ func (s *Store) remove(ev *Event, dev *Device, res *Result) (*Applied, error) {
 			errs = append(errs, s.roots.removeNode(dev))
 		}
 	}
-	applied.Properties = publicProperties(ev, dev, res, old, "")
+	told := &Record{
+		Links: merged(old.Links, res.Links), Tags: merged(old.Tags, res.Tags), CurrentTags: merged(old.CurrentTags, res.Tags), // rules add to what was
+		Initialized: cmp.Or(old.Initialized, monotonic()),
+	}
+	applied.Properties = publicProperties(ev, dev, res, told, "")
 	return applied, join(dev, errs)
 }
 

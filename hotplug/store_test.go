@@ -135,8 +135,15 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	apply(t, s, roots, "add", "sda", &hotplug.Result{Links: []string{"disk/by-id/x", "y"}, Tags: []string{"t"}, Watch: true})
 	ev := hotplugtest.Event(t, roots, "remove", "/devices/virtual/block/sda")
 	hotplugtest.Remove(t, roots, "/devices/virtual/block/sda")
-	applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{})
+	applied, err := s.Apply(t.Context(), ev, roots.EventDevice(ev), &hotplug.Result{Tags: []string{"late"}}) // of a rule for every action
 	must(t, err)
+	told := map[string]string{}
+	for _, p := range applied.Properties {
+		told[p.Key] = p.Value
+	}
+	if told["DEVLINKS"] != "/dev/disk/by-id/x /dev/y" || told["TAGS"] != ":t:late:" || told["CURRENT_TAGS"] != ":t:late:" || told["USEC_INITIALIZED"] == "" {
+		t.Errorf("listeners see %v", told)
+	}
 	before[slices.Index(before, "run/udev/tags/")] += "t/"
 	if got := kept(t, roots); !slices.Equal(got, before) {
 		t.Errorf("left:\n%s\nbefore:\n%s", strings.Join(got, "\n"), strings.Join(before, "\n"))
