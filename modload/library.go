@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,7 @@ type Library struct {
 
 	current atomic.Pointer[generation]
 	mu      sync.Mutex       // while a generation is made
+	since   time.Duration    // of CLOCK_MONOTONIC: when the files were compared last
 	notify  *inotify.Watcher // nil where there is none, or no more
 	stale   atomic.Bool
 }
@@ -95,9 +97,21 @@ func (l *Library) changed() bool {
 
 // Refresh compares the files with those of the current generation and makes a new one when they differ.
 func (l *Library) Refresh() (*Index, error) {
+	index, _, err := l.refreshSince(0)
+	return index, err
+}
+
+// refreshSince does so unless the files have been compared since asked, which may be 0 for now. It tells whether it has.
+func (l *Library) refreshSince(asked time.Duration) (*Index, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := l.current.Load()
+	if asked > 0 && l.since >= asked && !l.stale.Load() {
+		return g.index, false, g.err
+	}
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // before the files are looked at; without a clock it is 0, and serves nobody
+	l.since = time.Duration(ts.Nano())
 	l.stale.Store(false)
 	for _, m := range g.marks {
 		if markOf(m.path) != m {
@@ -106,7 +120,7 @@ func (l *Library) Refresh() (*Index, error) {
 			break
 		}
 	}
-	return g.index, g.err
+	return g.index, true, g.err
 }
 
 // make makes a generation. The files are marked and watched before they are read: what changes meanwhile is seen the next time.

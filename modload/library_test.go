@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/kudev/kudev/modload/inotify"
 	"github.com/kudev/kudev/modload/modloadtest"
 )
 
@@ -111,6 +113,32 @@ func TestEveryChangeCountsForTheVeryNextLookup(t *testing.T) {
 		if current().Refusal("a", "") == nil {
 			t.Error("sealing does not count")
 		}
+	}
+}
+
+// Before something is given up as unknown the files are compared, unless that was done since it was asked for. The watches of this library
+// say nothing, as on a file system of another machine's.
+func TestTheFilesAreComparedOnceForABurst(t *testing.T) {
+	_, tree, lib := newLibrary(t, modloadtest.Module{Name: "a", Info: []string{"alias=x:1"}})
+	lib.notify.Close()
+	var err error
+	if lib.notify, err = inotify.New(); err != nil {
+		t.Fatal(err)
+	}
+	loader := NewLoader(lib, nil, LoaderOptions{})
+	load := func(asked time.Duration) error {
+		_, err := loader.Load(t.Context(), Request{Name: "x:2", Asked: asked, DryRun: true, IgnoreLoaded: true})
+		return err
+	}
+	if err := load(0); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("before there is such a module: %v", err)
+	}
+	addModules(t, tree, modloadtest.Module{Name: "b", Info: []string{"alias=x:2"}})
+	if err := load(lib.since); !errors.Is(err, ErrNotFound) {
+		t.Errorf("asked for before the files were compared: %v", err)
+	}
+	if err := load(lib.since + 1); err != nil {
+		t.Errorf("asked for after that: %v", err)
 	}
 }
 

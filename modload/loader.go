@@ -35,6 +35,7 @@ type Indexer interface {
 // A refresher compares a generation with the files, however sure it is that they are the same.
 type refresher interface {
 	Refresh() (*Index, error)
+	refreshSince(asked time.Duration) (x *Index, compared bool, err error)
 }
 
 // Index returns the index itself: it is an [Indexer] whose generation never changes.
@@ -62,6 +63,10 @@ type LoaderOptions struct {
 type Request struct {
 	Name       string // an alias, or the name of a module; - and _ are the same
 	Parameters string // for the module itself, "a=1 b=2"; they come behind those of modprobe.d
+
+	// Asked is when it was asked for, of CLOCK_MONOTONIC; 0 is now. Before what matches nothing is given up a [Library] compares the
+	// files, unless it has done so since: so a burst of requests costs one comparison.
+	Asked time.Duration
 
 	UseBlacklist  bool // a blacklist line stops a module asked for by its name too, not only by an alias
 	IgnoreCommand bool // the install line of what was asked for does not count; those of its dependencies do
@@ -180,10 +185,13 @@ func (l *Loader) Load(ctx context.Context, r Request) ([]Outcome, error) {
 	}
 	found := slices.Collect(index.Match(alias))
 	if refreshes && !complete(index, found) { // perhaps what is missing came a moment ago
-		if index, err = library.Refresh(); err != nil {
+		var compared bool
+		if index, compared, err = library.refreshSince(r.Asked); err != nil {
 			return nil, fmt.Errorf("load %s: %w", r.Name, err)
 		}
-		found = slices.Collect(index.Match(alias))
+		if compared {
+			found = slices.Collect(index.Match(alias))
+		}
 	}
 	if len(found) == 0 {
 		return nil, &NotFoundError{Name: r.Name, Dir: index.Dir()}

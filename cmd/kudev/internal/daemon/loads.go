@@ -54,7 +54,7 @@ func (l *loads) load(ctx context.Context, alias string, e *Entry) error {
 	if l.none {
 		return nil
 	}
-	outcomes, err := l.loader.Load(ctx, modload.Request{Name: alias, UseBlacklist: true})
+	outcomes, err := l.loader.Load(ctx, modload.Request{Name: alias, UseBlacklist: true, Asked: asked(e)})
 	var index *modload.Index
 	for _, o := range outcomes {
 		m := Module{Name: o.Module, State: stateOf(o), For: alias, Took: Micros(o.Took / time.Microsecond)}
@@ -95,6 +95,16 @@ func notThere(err error) bool { return errors.Is(err, modload.ErrNotFound) }
 func unwanted(err error) bool {
 	var forbidden *modload.ForbiddenError
 	return modload.NoDevice(err) || errors.As(err, &forbidden)
+}
+
+// asked is when the modules of an event were asked for. Of the events that somebody makes the kernel send for what is there, which
+// come by the hundred, those of a tenth of a second count as one request.
+func asked(e *Entry) time.Duration {
+	at := e.Received.Duration()
+	if e.Origin != "kernel" {
+		at -= 100 * time.Millisecond
+	}
+	return max(at, 0)
 }
 
 // stateOf is an outcome's state in the journal's words.
