@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ type host struct {
 	event  *hotplug.Event
 	device *hotplug.Device
 	entry  *Entry
+	done   bool // with the rules there is nothing more to do: no RUN
 	caused bool // something was done from which further events may come
 }
 
@@ -137,20 +139,31 @@ func (h *host) kmod(ctx context.Context, call *builtin.Call) error {
 	return errors.Join(errs...)
 }
 
-// Program runs a program of PROGRAM or IMPORT{program}. What udev has of its own and is not installed is done in-process.
+// Program runs a program of PROGRAM or IMPORT{program}. What udev has of its own is done in-process, installed or not: most
+// disks are asked so, and a process costs more than all the rest of an event. With its path the file is run, when it is there.
 func (h *host) Program(ctx context.Context, line string, env []string, rule string) (string, error) {
+	argv := hotplug.SplitCommand(line)
+	if len(argv) > 0 && !strings.Contains(argv[0], "/") {
+		if tool, ok := h.policy.Builtins.Tool(argv[0]); ok {
+			return h.tool(ctx, tool, argv, env)
+		}
+	}
 	h.caused = true
 	out, err := h.Runner.Run(ctx, hotplug.Program{Line: line, Env: env, Rule: rule})
-	if errors.Is(err, fs.ErrNotExist) {
-		if argv := hotplug.SplitCommand(line); len(argv) > 0 {
-			if tool, ok := h.policy.Builtins.Tool(argv[0]); ok {
-				var printed strings.Builder
-				err := tool(ctx, h.toolCall(env), argv[1:], &printed)
-				return printed.String(), err
-			}
+	if errors.Is(err, fs.ErrNotExist) && len(argv) > 0 {
+		if tool, ok := h.policy.Builtins.Tool(argv[0]); ok {
+			return h.tool(ctx, tool, argv, env)
 		}
 	}
 	return out.Stdout, err
+}
+
+// tool does in-process what a helper program does. cdrom_id locks the drive's door, of which events may come; the others ask.
+func (h *host) tool(ctx context.Context, tool builtin.ToolFunc, argv, env []string) (string, error) {
+	h.caused = h.caused || path.Base(argv[0]) == "cdrom_id"
+	var printed strings.Builder
+	err := tool(ctx, h.toolCall(env), argv[1:], &printed)
+	return printed.String(), err
 }
 
 // toolCall is what a helper program done in-process sees of the event: its environment and the device.

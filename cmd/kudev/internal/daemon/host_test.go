@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,9 +13,9 @@ import (
 	"github.com/kudev/kudev/rules/builtin"
 )
 
-// A minimal system has no scsi_id: a rule that calls it is answered in-process, with what is wrong with the device and not with
-// the program. What is installed is run.
-func TestAHelperProgramThatIsNotInstalledIsDoneInProcess(t *testing.T) {
+// A rule that calls scsi_id by its name alone is answered in-process, with what is wrong with the device and not with the
+// program, whether one is installed or not. The file is run when a rule names its path.
+func TestHelperProgramsAreDoneInProcess(t *testing.T) {
 	dir := t.TempDir()
 	ev := hotplug.NewEvent("add", "/devices/d", "block")
 	roots := hotplug.Roots{Sys: dir, Dev: dir, Run: dir}
@@ -23,14 +24,24 @@ func TestAHelperProgramThatIsNotInstalledIsDoneInProcess(t *testing.T) {
 		policy:  &Policy{Builtins: builtin.New(builtin.Options{})},
 		log:     (*log.Logger)(nil), said: true, event: ev, device: roots.EventDevice(ev), entry: newEntry(ev),
 	}
-	if _, err := h.Program(t.Context(), "scsi_id --export /dev/none", nil, "r:1"); err == nil || strings.Contains(err.Error(), "not in "+dir) {
-		t.Errorf("scsi_id: %v", err)
+	const call = "scsi_id --export /dev/none"
+	if _, err := h.Program(t.Context(), call, nil, "r:1"); err == nil || strings.Contains(err.Error(), "not in "+dir) {
+		t.Errorf("not installed: %v", err)
 	}
 	if _, err := h.Program(t.Context(), "other_id --export", nil, "r:1"); err == nil || !strings.Contains(err.Error(), "not in "+dir) {
 		t.Errorf("a program that kudev does not answer to: %v", err)
 	}
 	if out, err := h.Program(t.Context(), "/bin/echo it ran", nil, "r:1"); err != nil || out != "it ran\n" {
 		t.Errorf("echo: %q, %v", out, err)
+	}
+	if err := os.WriteFile(dir+"/scsi_id", []byte("#!/bin/sh\necho it ran\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.Program(t.Context(), call, nil, "r:1"); err == nil || out != "" {
+		t.Errorf("installed: %q, %v", out, err)
+	}
+	if out, err := h.Program(t.Context(), dir+"/"+call, nil, "r:1"); err != nil || out != "it ran\n" {
+		t.Errorf("with its path: %q, %v", out, err)
 	}
 }
 
