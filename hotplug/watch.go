@@ -25,6 +25,7 @@ type Watch struct {
 	changed func(dev *Device, err error)
 
 	mu   sync.Mutex
+	dir  *os.File // /run/udev/watch, once there was a link to make
 	byWD map[int32]string
 	byID map[string]int32
 }
@@ -84,16 +85,52 @@ func (w *Watch) add(path string) (int32, error) {
 	return int32(wd), errors.Join(err, addErr)
 }
 
-// keep writes the two links.
+// keep writes the two links. Both names are new as a rule: they went with the watch before.
 func (w *Watch) keep(wd int32, id string) error {
-	run, err := os.OpenRoot(w.roots.RunDir())
+	number := strconv.Itoa(int(wd))
+	err := w.links(func(dir int) error { return errors.Join(linkAt(dir, number, id), linkAt(dir, id, number)) })
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
+	return nil
+}
+
+// links calls what makes or removes links in /run/udev/watch. The directory stays open; when somebody has taken it away it is made again.
+func (w *Watch) links(change func(dir int) error) error {
+	if w.dir != nil {
+		if err := change(int(w.dir.Fd())); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		w.dir.Close()
+		w.dir = nil
+	}
+	run, err := os.OpenRoot(w.roots.RunDir())
+	if err != nil {
+		return err
+	}
 	defer run.Close()
-	number := strconv.Itoa(int(wd))
-	if err := errors.Join(writeLink(run, "udev/watch/"+number, id), writeLink(run, "udev/watch/"+id, number)); err != nil {
-		return fmt.Errorf("watch: %w", err)
+	if err := run.MkdirAll("udev/watch", 0o755); err != nil {
+		return err
+	}
+	if w.dir, err = run.Open("udev/watch"); err != nil {
+		return err
+	}
+	return change(int(w.dir.Fd()))
+}
+
+// linkAt makes a link in an open directory, whole when it has to take another's place. The name is a single one.
+func linkAt(dir int, name, target string) error {
+	err := unix.Symlinkat(target, dir, name)
+	if err == unix.EEXIST {
+		tmp := temporaryName(name)
+		if err = unix.Symlinkat(target, dir, tmp); err == nil {
+			if err = unix.Renameat(dir, tmp, dir, name); err != nil {
+				_ = unix.Unlinkat(dir, tmp, 0)
+			}
+		}
+	}
+	if err != nil {
+		return &fs.PathError{Op: "link", Path: name, Err: err}
 	}
 	return nil
 }
@@ -120,11 +157,11 @@ func (w *Watch) drop(wd int32) {
 	}
 	delete(w.byWD, wd)
 	delete(w.byID, id)
-	if run, err := os.OpenRoot(w.roots.RunDir()); err == nil {
-		_ = run.Remove("udev/watch/" + strconv.Itoa(int(wd)))
-		_ = run.Remove("udev/watch/" + id)
-		run.Close()
-	}
+	_ = w.links(func(dir int) error {
+		_ = unix.Unlinkat(dir, strconv.Itoa(int(wd)), 0)
+		_ = unix.Unlinkat(dir, id, 0)
+		return nil
+	})
 }
 
 // Restore watches again what /run/udev/watch says was watched before a restart, and forgets the rest.
@@ -164,6 +201,12 @@ func (w *Watch) Restore() error {
 func (w *Watch) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { w.file.Close() })
 	defer stop()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.dir.Close() // nil is no file, and no harm
+		w.dir = nil
+	}()
 	var buf [64 * unix.SizeofInotifyEvent]byte
 	for {
 		n, err := w.file.Read(buf[:])
