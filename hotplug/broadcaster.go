@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/mdlayher/netlink"
@@ -14,8 +15,9 @@ import (
 // Broadcaster tells those who listen with libudev of events that have been handled. Its methods may be called by any
 // goroutine.
 type Broadcaster struct {
-	conn *netlink.Conn
-	raw  syscall.RawConn
+	conn   *netlink.Conn
+	raw    syscall.RawConn
+	frames sync.Pool // of *[]byte
 }
 
 // NewBroadcaster opens a socket to send from, in the network namespace of which netns is a descriptor; 0 means that of
@@ -31,17 +33,19 @@ func NewBroadcaster(netns int) (*Broadcaster, error) {
 		return nil, fmt.Errorf("broadcast: %w", err)
 	}
 	_ = conn.SetWriteBuffer(1 << 20) // a frame has a few KiB; without it sends wait for slow listeners sooner
-	return &Broadcaster{conn, raw}, nil
+	return &Broadcaster{conn: conn, raw: raw, frames: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}, nil
 }
 
 // Send sends an event's properties to group 2; those of [Applied] are made for it. That nobody listens is no error.
 func (b *Broadcaster) Send(properties []Pair) error {
-	frame := AppendFrame(make([]byte, 0, 2048), properties)
+	frame := b.frames.Get().(*[]byte)
+	defer b.frames.Put(frame)
+	*frame = AppendFrame((*frame)[:0], properties)
 	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (UdevGroup - 1)}
 	var sent error
 	err := b.raw.Write(func(fd uintptr) bool {
 		for {
-			if sent = unix.Sendto(int(fd), frame, unix.MSG_DONTWAIT, to); sent != unix.EINTR {
+			if sent = unix.Sendto(int(fd), *frame, unix.MSG_DONTWAIT, to); sent != unix.EINTR {
 				return sent != unix.EAGAIN
 			}
 		}

@@ -30,9 +30,13 @@ type Device struct {
 	subsystem, driver string
 	driverBus         string // of a device of subsystem "drivers"
 	have              uint8
+	identity          Identity
+	known             func(devpath string) (Identity, bool)
 	parent            *Device
 	uevent            []Pair // the uevent file's
 	attrs             map[string]attribute
+	record            *Record
+	recordErr         error
 }
 
 const (
@@ -40,7 +44,19 @@ const (
 	haveDriver
 	haveParent
 	haveUevent
+	haveIdentity
+	haveRecord
 )
+
+// Identity is what does not change of a device as long as it is there: its subsystem, kind, number and interface. Whoever hears
+// of all devices knows it of those above one without a look at sysfs: see [Device.Knowing].
+type Identity struct {
+	Subsystem string
+	Devtype   string
+	Devnum    Devnum
+	Numbered  bool // it has a device number
+	Ifindex   int  // 0 for what is no network interface
+}
 
 type attribute struct {
 	value string
@@ -142,7 +158,20 @@ func (d *Device) Driver() string {
 }
 
 // Devtype is the kind of device within its subsystem: disk, partition, usb_interface…; "" for none.
-func (d *Device) Devtype() string { return d.value("DEVTYPE") }
+func (d *Device) Devtype() string { return d.identify().Devtype }
+
+// identify reads what else than the subsystem is the device's identity, once.
+func (d *Device) identify() *Identity {
+	if d.have&haveIdentity == 0 {
+		d.have |= haveIdentity
+		i := &d.identity
+		i.Devtype = d.value("DEVTYPE")
+		i.Devnum, i.Numbered = parseDevnum(d.value("MAJOR"), d.value("MINOR"))
+		n, _ := strconv.ParseUint(d.value("IFINDEX"), 10, 31)
+		i.Ifindex = int(n)
+	}
+	return &d.identity
+}
 
 // Devname is the kernel's name of the node below /dev, without /dev/ in front; "" for none, and for one that would lead
 // out of /dev.
@@ -154,16 +183,16 @@ func (d *Device) Devname() string {
 }
 
 // Devnum returns the device number, and whether the device has one.
-func (d *Device) Devnum() (Devnum, bool) { return parseDevnum(d.value("MAJOR"), d.value("MINOR")) }
+func (d *Device) Devnum() (Devnum, bool) {
+	i := d.identify()
+	return i.Devnum, i.Numbered
+}
 
 // IsBlock says whether the device's node is a block device.
 func (d *Device) IsBlock() bool { return d.Subsystem() == "block" }
 
 // Ifindex returns a network interface's index, 0 for another device.
-func (d *Device) Ifindex() int {
-	n, _ := strconv.ParseUint(d.value("IFINDEX"), 10, 31)
-	return int(n)
-}
+func (d *Device) Ifindex() int { return d.identify().Ifindex }
 
 // ID returns the device's name in udev's database: bMAJ:MIN, cMAJ:MIN, nIFINDEX or +subsystem:sysname; "" for a device
 // that has no subsystem. It is a valid file name.
@@ -203,14 +232,24 @@ func (d *Device) Parent() *Device {
 			if up = up[:strings.LastIndexByte(up, '/')]; up == "" || up == "/devices" || up == "/devices/virtual" {
 				break // no devices, whoever asks
 			}
+			if d.known != nil {
+				if i, ok := d.known(up); ok && strings.HasPrefix(up, "/devices/") {
+					d.parent = &Device{roots: d.roots, devpath: up, known: d.known, identity: i, subsystem: i.Subsystem, have: haveIdentity | haveSubsystem}
+					break
+				}
+			}
 			if d.roots.isDevice(up) {
-				d.parent = &Device{roots: d.roots, devpath: up}
+				d.parent = &Device{roots: d.roots, devpath: up, known: d.known}
 				break
 			}
 		}
 	}
 	return d.parent
 }
+
+// Knowing makes lookup say what the devices above this one are, by their devpaths. Of one of which it says nothing sysfs is
+// read. What it says must hold as long as the device does.
+func (d *Device) Knowing(lookup func(devpath string) (Identity, bool)) { d.known = lookup }
 
 // ParentWith returns the nearest device above this one of the subsystem and, where it is not "", the devtype.
 func (d *Device) ParentWith(subsystem, devtype string) *Device {
@@ -424,12 +463,17 @@ func (d *Device) MakeEvent(action string, extra ...string) (*Event, error) {
 }
 
 // Record reads what /run/udev/data holds of the device. The error satisfies errors.Is(err, fs.ErrNotExist) when it
-// holds nothing.
+// holds nothing. The first answer is kept, until a [Store] writes another; it must not be changed.
 func (d *Device) Record() (*Record, error) {
-	if d.ID() == "" {
-		return nil, fmt.Errorf("record of %s: %w", d.devpath, fs.ErrNotExist)
+	if d.have&haveRecord == 0 {
+		d.have |= haveRecord
+		if d.ID() == "" {
+			d.record, d.recordErr = nil, fmt.Errorf("record of %s: %w", d.devpath, fs.ErrNotExist)
+		} else {
+			d.record, d.recordErr = d.roots.Record(d.ID())
+		}
 	}
-	return d.roots.Record(d.ID())
+	return d.record, d.recordErr
 }
 
 // IsGone says whether err means that a device, or a part of it, vanished while it was handled. Of several errors joined

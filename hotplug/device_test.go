@@ -269,13 +269,34 @@ func TestRecordIsReadBack(t *testing.T) {
 	}
 	must(t, os.MkdirAll(filepath.Join(roots.Run, "udev/data"), 0o755))
 	must(t, os.WriteFile(filepath.Join(roots.Run, "udev/data/b254:0"), []byte("S:disk/by-id/a b\nL:-10\nI:1234567\nE:ID_FS=a=b\nE:EMPTY=\nX\nG:old\nG:seat\nQ:seat\nV:1\n"), 0o644))
-	rec, err := d.Record()
+	if _, err := d.Record(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the first answer is not kept: %v", err)
+	}
+	rec, err := device(t, roots, disk).Record()
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(rec.Links, rec.Priority, rec.Initialized, rec.Properties, rec.Tags, rec.CurrentTags, rec.Version)
 	if want := "[disk/by-id/a b] -10 1.234567s [{ID_FS a=b true} {EMPTY  true}] [old seat] [seat] 1"; compact(got) != compact(want) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// What its owner knows of the devices above is not read from sysfs.
+func TestParentsAsTheyAreKnown(t *testing.T) {
+	roots := hotplugtest.Tree(t, machine)
+	d := device(t, roots, disk)
+	above := d.Parent().Devpath()
+	d = device(t, roots, disk)
+	d.Knowing(func(devpath string) (hotplug.Identity, bool) {
+		return hotplug.Identity{Subsystem: "made", Devtype: "up", Numbered: true, Devnum: hotplug.Devnum{Major: 7, Minor: 9}}, devpath == above
+	})
+	p := d.Parent()
+	if p.Devpath() != above || p.ID() != "c7:9" || p.Devtype() != "up" || p.Subsystem() != "made" {
+		t.Errorf("%s is %s of %s, %s", p.Devpath(), p.ID(), p.Subsystem(), p.Devtype())
+	}
+	if want := device(t, roots, above).Parent(); p.Parent().Devpath() != want.Devpath() || p.Parent().ID() != want.ID() {
+		t.Errorf("above it is %s, %s", p.Parent().Devpath(), p.Parent().ID())
 	}
 }
 

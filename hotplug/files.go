@@ -71,7 +71,7 @@ func writeLink(root *os.Root, name, target string) error {
 // says says whether there is a link at path that says target. It is the short way to leave alone what is right.
 func says(path, target string) bool {
 	var buf [512]byte
-	n, err := unix.Readlink(path, buf[:])
+	n, err := quickReadlink(path, "", buf[:])
 	return err == nil && string(buf[:n]) == target
 }
 

@@ -316,7 +316,18 @@ func validLink(name string) bool {
 
 // escapeLink writes a link's name as a file name.
 func escapeLink(name string) string {
-	escaped := strings.NewReplacer(`\`, `\x5c`, "/", `\x2f`).Replace(name)
+	b := make([]byte, 0, len(name)+16)
+	for _, c := range []byte(name) {
+		switch c {
+		case '\\':
+			b = append(b, `\x5c`...)
+		case '/':
+			b = append(b, `\x2f`...)
+		default:
+			b = append(b, c)
+		}
+	}
+	escaped := string(b)
 	if len(escaped) > 255 { // it is never read back: the records name the link
 		sum := sha256.Sum256([]byte(name))
 		escaped = escaped[:200] + "#" + hex.EncodeToString(sum[:8])

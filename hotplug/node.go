@@ -108,7 +108,7 @@ func (r Roots) applyNode(dev *Device, res NodeResult, action string, make bool) 
 // hasNode says whether the device's node is as it shall be. It is the short way to leave alone what is right.
 func (r Roots) hasNode(dev *Device, num Devnum, want nodeWant) bool {
 	var st unix.Stat_t
-	if len(want.labels) > 0 || unix.Lstat(r.DevDir()+"/"+dev.Devname(), &st) != nil {
+	if len(want.labels) > 0 || quickLstat(r.DevDir()+"/", dev.Devname(), &st) != nil {
 		return false
 	}
 	have, block, ok := nodeDevnum(&st)

@@ -35,7 +35,8 @@ type QueueOptions struct {
 	// Done is told of each event when it is over, before any event that waited for it begins. Events of kin are told
 	// in their order; Done may be called by several goroutines at once.
 	Done func(Outcome)
-	// Slow is told, once at a third of Timeout and again at Timeout, of an event that is still being handled.
+	// Slow is told, once at a third of Timeout and again at Timeout, of an event that is still being handled. It may be called
+	// when that has just ended.
 	Slow func(ev *Event, took time.Duration, overdue bool)
 	// Busy is told when the queue gets its first event, or is held, and when the last of both is over. It is called with the
 	// queue locked: in order, and it must not use the queue.
@@ -97,6 +98,7 @@ type Queue struct {
 	few     int     // workers as long as no event takes long
 	long    int     // events that did when they were looked at last
 	looks   bool    // somebody will look again
+	guarded bool    // somebody will look for those that take too long
 	paused  bool
 	closed  bool
 	counts  QueueCounts
@@ -114,10 +116,12 @@ type item struct {
 	waits    int   // how many it waits for
 	first    *item // that waits for this one
 	more     []*item
-	queued   time.Time
-	started  time.Time
-	tried    time.Time // for the first time
+	queued   time.Duration // of the monotonic clock, as the following
+	started  time.Duration
+	tried    time.Duration           // for the first time, 0 for not yet
+	cancel   context.CancelCauseFunc // of what its handler runs with
 	running  bool
+	slow     bool // Slow has been told
 	detached bool // has given its worker's place to another
 }
 
@@ -188,7 +192,10 @@ func (q *Queue) Add(ctx context.Context, ev *Event) error {
 		return err
 	}
 	q.seq++
-	it := &item{ev: ev, seq: q.seq, queued: time.Now()}
+	it := &item{ev: ev, seq: q.seq, queued: ev.Received()}
+	if it.queued == 0 {
+		it.queued = monotonic()
+	}
 	q.counts.Received++
 	q.begins()
 	q.pending[it] = struct{}{}
@@ -247,8 +254,9 @@ func (q *Queue) look() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.long, q.looks = 0, false
+	now := monotonic()
 	for _, it := range q.active {
-		if !it.detached && time.Since(it.started) >= longEvent {
+		if !it.detached && now-it.started >= longEvent {
 			q.long++
 		}
 	}
@@ -262,30 +270,40 @@ func (q *Queue) look() {
 	}
 }
 
-// work handles runnable events until there are none.
+// work handles runnable events until there are none. The clock is read once an event: when one ends the next begins. Some
+// machines' clocks cost more than all that a queue does.
 func (q *Queue) work() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	now := monotonic()
 	for q.ready.len() > 0 && !q.held() && q.workers <= q.most() {
 		it := q.ready.pop()
-		it.started, it.running = time.Now(), true
-		if it.tried.IsZero() {
-			it.tried = it.started
+		it.started, it.running, it.slow = now, true, false
+		if it.tried == 0 {
+			it.tried = now
 		}
+		var ctx context.Context
+		ctx, it.cancel = context.WithCancelCause(q.ctx)
 		q.running++
 		q.active = append(q.active, it)
+		if !q.guarded {
+			q.guarded = true
+			time.AfterFunc(q.opts.Timeout/3, q.guard)
+		}
 		q.mu.Unlock()
-		caused, err := q.handle(it)
+		caused, err := q.handle(ctx, it)
 		q.mu.Lock()
+		now = monotonic()
+		it.cancel(nil)
 		it.running = false
 		q.active = slices.DeleteFunc(q.active, func(have *item) bool { return have == it })
 		detached := it.detached
 		it.detached = false
-		busy := errors.Is(err, ErrBusy) && time.Since(it.tried) < q.opts.BusyLimit && q.ctx.Err() == nil
+		busy := errors.Is(err, ErrBusy) && now-it.tried < q.opts.BusyLimit && q.ctx.Err() == nil
 		if busy {
 			time.AfterFunc(q.opts.BusyEvery, func() { q.mu.Lock(); q.start(it); q.mu.Unlock() })
 		} else {
-			q.tell(it, caused, err)
+			q.tell(it, caused, err, now)
 		}
 		if !detached {
 			q.running--
@@ -303,38 +321,9 @@ func (q *Queue) work() {
 	q.workers--
 }
 
-// handle runs the handler, with its time limited and a panic turned into an error.
-func (q *Queue) handle(it *item) (caused bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(q.ctx, q.opts.Timeout, q.overdue)
-	defer cancel()
-	third := q.opts.Timeout / 3
-	var slow *time.Timer
-	var late sync.Mutex
-	over := false
-	late.Lock()
-	slow = time.AfterFunc(third, func() {
-		late.Lock()
-		defer late.Unlock()
-		if over {
-			return
-		}
-		took := time.Since(it.started)
-		overdue := took >= q.opts.Timeout
-		if overdue {
-			q.detach(it)
-		} else {
-			slow.Reset(q.opts.Timeout - took)
-		}
-		if q.opts.Slow != nil {
-			q.opts.Slow(it.ev, took, overdue)
-		}
-	})
-	late.Unlock()
+// handle runs the handler, and turns a panic into an error.
+func (q *Queue) handle(ctx context.Context, it *item) (caused bool, err error) {
 	defer func() {
-		slow.Stop()
-		late.Lock()
-		over = true
-		late.Unlock()
 		if p := recover(); p != nil {
 			caused, err = true, &PanicError{p, debug.Stack()}
 		}
@@ -345,20 +334,57 @@ func (q *Queue) handle(it *item) (caused bool, err error) {
 	return q.handler(ctx, it.ev)
 }
 
-// detach gives the place of an overdue event to another.
-func (q *Queue) detach(it *item) {
+// guard looks for events that take too long: it tells Slow of them, ends the contexts of those whose time is over, and gives
+// their places to others. One timer serves for all, set for the first that could be late and gone when nothing is at work.
+func (q *Queue) guard() {
+	type late struct {
+		ev      *Event
+		took    time.Duration
+		overdue bool
+	}
+	var told []late
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if it.running && !it.detached {
-		it.detached = true
-		q.running--
-		q.workers--
+	now, next := monotonic(), time.Duration(0)
+	for _, it := range q.active {
+		took := now - it.started
+		wait := q.opts.Timeout - took
+		switch {
+		case it.detached:
+			continue
+		case wait <= 0:
+			told = append(told, late{it.ev, took, true})
+			it.cancel(q.overdue)
+			it.detached = true
+			q.running--
+			q.workers--
+			continue
+		case took < q.opts.Timeout/3:
+			wait = q.opts.Timeout/3 - took
+		case !it.slow:
+			it.slow = true
+			told = append(told, late{it.ev, took, false})
+		}
+		if next == 0 || wait < next {
+			next = wait
+		}
+	}
+	if q.guarded = next > 0; q.guarded {
+		time.AfterFunc(next, q.guard)
+	}
+	for range told {
 		q.hire()
+	}
+	q.mu.Unlock()
+	if q.opts.Slow == nil {
+		return
+	}
+	for _, l := range told {
+		q.opts.Slow(l.ev, l.took, l.overdue)
 	}
 }
 
 // tell counts an event that is over and tells Done of it. The queue is locked, and unlocked meanwhile.
-func (q *Queue) tell(it *item, caused bool, err error) {
+func (q *Queue) tell(it *item, caused bool, err error, now time.Duration) {
 	q.counts.Handled++
 	if err != nil {
 		q.counts.Failed++
@@ -366,7 +392,7 @@ func (q *Queue) tell(it *item, caused bool, err error) {
 	if q.opts.Done != nil {
 		q.mu.Unlock()
 		defer q.mu.Lock()
-		q.opts.Done(Outcome{Event: it.ev, Err: err, Caused: caused, Waited: it.tried.Sub(it.queued), Took: time.Since(it.started)})
+		q.opts.Done(Outcome{Event: it.ev, Err: err, Caused: caused, Waited: it.tried - it.queued, Took: now - it.started})
 	}
 }
 
@@ -415,7 +441,7 @@ func (q *Queue) Counts() QueueCounts {
 type Pending struct {
 	Event   *Event
 	Running bool
-	Since   time.Time // in the queue
+	Since   time.Duration // in the queue, of the monotonic clock
 }
 
 // Pending returns at most max events that are not over, those at work first, else in no order. It is for messages.

@@ -21,7 +21,8 @@ type Record struct {
 	CurrentTags []string      // Q: the tags of its latest event
 	Version     int           // V: 1, or 0 for what an udev before 247 wrote, in which G: is the tags of the latest event
 
-	text string // of the file it was read from
+	text    string // of the file it was read from
+	missing bool   // there was no such file
 }
 
 // Get returns a property of the record, and whether it has it.

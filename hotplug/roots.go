@@ -261,10 +261,10 @@ func (t tree) readFlags(name string, flags int) (string, error) {
 	var fd int
 	if t.plain(name) {
 		var err error
-		if fd, err = unix.Open(t.dir+name, flags, 0); err != nil {
+		if fd, err = quickOpen(t.dir, name, flags); err != nil {
 			return "", &fs.PathError{Op: "open", Path: t.dir + name, Err: err}
 		}
-		defer unix.Close(fd)
+		defer quickClose(fd)
 	} else {
 		root, name, err := t.within(name)
 		if err != nil {
@@ -284,7 +284,7 @@ func (t tree) readFlags(name string, flags int) (string, error) {
 		fd = int(f.Fd())
 	}
 	whole := t.plain(name) && t.dir != "" // sysfs and records give all they have, or fill the buffer
-	var small [4096]byte
+	var small [1024]byte                  // most attributes have less, and it is zeroed each time
 	buf := small[:0]
 	for {
 		if len(buf) == cap(buf) {
@@ -357,12 +357,18 @@ func (t tree) write(name, value string) error {
 // readlink returns what a link says.
 func (t tree) readlink(name string) (string, error) {
 	if t.plain(name) {
-		var buf [1024]byte
-		n, err := unix.Readlink(t.dir+name, buf[:])
-		if err != nil {
-			return "", &fs.PathError{Op: "readlink", Path: t.dir + name, Err: err}
+		var small [256]byte
+		buf := small[:]
+		for {
+			n, err := quickReadlink(t.dir, name, buf)
+			if err != nil {
+				return "", &fs.PathError{Op: "readlink", Path: t.dir + name, Err: err}
+			}
+			if n < len(buf) {
+				return string(buf[:n]), nil
+			}
+			buf = make([]byte, 4*len(buf))
 		}
-		return string(buf[:n]), nil
 	}
 	root, name, err := t.within(name)
 	if err != nil {
@@ -375,7 +381,7 @@ func (t tree) readlink(name string) (string, error) {
 func (t tree) lstat(name string) (fs.FileMode, error) {
 	if t.plain(name) {
 		var st unix.Stat_t
-		if err := unix.Lstat(t.dir+name, &st); err != nil {
+		if err := quickLstat(t.dir, name, &st); err != nil {
 			return 0, &fs.PathError{Op: "lstat", Path: t.dir + name, Err: err}
 		}
 		mode := fs.FileMode(st.Mode & 0o777)

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -158,6 +157,9 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 		errs = append(errs, s.dropTags(dev, old.Tags, rec.Tags))
 	}
 	if rec.Initialized == 0 {
+		rec.Initialized = ev.Received()
+	}
+	if rec.Initialized == 0 {
 		rec.Initialized = monotonic()
 	}
 	for _, p := range res.Properties {
@@ -181,7 +183,7 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 		rec.Priority = 0
 	}
 	applied.persist = res.Persist
-	err = s.writeFirst(dev, rec, res, applied, old.text)
+	err = s.writeFirst(dev, rec, res, applied, old)
 	s.remember(dev.ID(), rec, err)
 	errs = append(errs, s.writeTags(dev, rec), err)
 	applied.Record = rec
@@ -193,7 +195,7 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 const processing = "ID_PROCESSING"
 
 // writeFirst keeps the record as it is before RUN.
-func (s *Store) writeFirst(dev *Device, rec *Record, res *Result, applied *Applied, old string) error {
+func (s *Store) writeFirst(dev *Device, rec *Record, res *Result, applied *Applied, old *Record) error {
 	isProgram := func(c Command) bool { return !c.Builtin }
 	if !slices.ContainsFunc(res.Run, isProgram) || rec.nothing() && strings.HasPrefix(dev.ID(), "+") {
 		return s.writeRecord(dev, rec, res.Persist, old)
@@ -210,19 +212,21 @@ func (s *Store) Finish(dev *Device, applied *Applied) error {
 		return nil
 	}
 	applied.later = false
-	err := s.writeRecord(dev, applied.Record, applied.persist, "")
+	err := s.writeRecord(dev, applied.Record, applied.persist, &Record{})
 	s.remember(dev.ID(), applied.Record, err)
 	return err
 }
 
 // before returns what the device has: what its record says, and one that could not be written would say.
 func (s *Store) before(dev *Device) (*Record, error) {
-	old, err := dev.Record()
-	if err != nil {
-		old = &Record{}
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+	old := new(Record)
+	rec, err := dev.Record()
+	dev.have &^= haveRecord // it is about to be another
+	switch {
+	case err == nil:
+		*old = *rec
+	case errors.Is(err, fs.ErrNotExist):
+		old.missing, err = true, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,7 +362,7 @@ func (s *Store) writeTags(dev *Device, rec *Record) error {
 	id := dev.ID()
 	there := func(tag string) bool {
 		var st unix.Stat_t
-		return unix.Lstat(s.roots.RunDir()+"/udev/tags/"+tag+"/"+id, &st) == nil
+		return quickLstat(s.roots.RunDir()+"/udev/tags/"+tag+"/", id, &st) == nil
 	}
 	if id == "" || !slices.ContainsFunc(rec.Tags, func(tag string) bool { return !there(tag) }) {
 		return nil
@@ -396,8 +400,8 @@ func (s *Store) dropTags(dev *Device, old, kept []string) error {
 	return errors.Join(errs...)
 }
 
-// writeRecord keeps the record, or removes it when there is nothing to keep. old is the file's text as it was read.
-func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old string) error {
+// writeRecord keeps the record, or removes it when there is nothing to keep. old is what was read of it before, if it was.
+func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old *Record) error {
 	id := dev.ID()
 	if id == "" {
 		return nil
@@ -407,12 +411,16 @@ func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old string) 
 	if persist {
 		perm |= unix.S_ISVTX
 	}
-	text := rec.append(make([]byte, 0, 1024))
-	var st unix.Stat_t
-	err := unix.Lstat(s.roots.RunDir()+"/"+name, &st)
-	none := len(text) == 0 && id[0] == '+' // of most devices there is nothing to keep
-	if none && err == unix.ENOENT || !none && string(text) == old && err == nil && st.Mode == unix.S_IFREG|perm {
+	none := rec.nothing() && id[0] == '+' // of most devices there is nothing to keep
+	if none && old.missing {
 		return nil
+	}
+	text := rec.append(make([]byte, 0, 1024))
+	if !none && string(text) == old.text {
+		var st unix.Stat_t
+		if quickLstat(s.roots.RunDir()+"/", name, &st) == nil && st.Mode == unix.S_IFREG|perm {
+			return nil
+		}
 	}
 	run, err := os.OpenRoot(s.roots.RunDir())
 	if err != nil {
@@ -430,7 +438,7 @@ func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old string) 
 
 // WriteRecord writes a device's record as it is given, for a program that restores one.
 func (s *Store) WriteRecord(dev *Device, rec *Record, persist bool) error {
-	return s.writeRecord(dev, rec, persist, "")
+	return s.writeRecord(dev, rec, persist, &Record{})
 }
 
 // Vanished returns the ids in /run/udev/data of which sysfs has no device any more: what was removed while nobody
@@ -542,14 +550,6 @@ func ValidTag(tag string) bool {
 		}
 	}
 	return tag != ""
-}
-
-func monotonic() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 1
-	}
-	return time.Duration(ts.Nano()).Truncate(time.Microsecond)
 }
 
 // SetBusy makes or removes /run/udev/queue, which is there while events are pending. It fits [QueueOptions.Busy].

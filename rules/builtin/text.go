@@ -46,19 +46,22 @@ func hasAttr(dev *hotplug.Device, name string) bool {
 	return err == nil
 }
 
-// readBounded reads at most n bytes of a file of sysfs.
+// readBounded reads at most n bytes of a file of sysfs. Most have less than fits the first piece.
 func readBounded(path string, n int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	buf := make([]byte, n)
+	buf := make([]byte, min(n, 2048))
 	for have := 0; ; {
 		m, err := f.Read(buf[have:])
 		have += m
 		if have == n || m == 0 || err != nil {
 			return buf[:have], nil
+		}
+		if have == len(buf) {
+			buf = append(buf, make([]byte, min(n, 8*have)-have)...)
 		}
 	}
 }

@@ -53,11 +53,10 @@ func (f *File) DB() (*DB, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.Every > 0 {
-		if now := time.Now(); now.Sub(f.seen) >= f.Every {
-			f.seen = now
-		} else {
+		if !f.seen.IsZero() && time.Since(f.seen) < f.Every {
 			return f.db, f.err
 		}
+		f.seen = time.Now()
 	}
 	for _, path := range f.paths {
 		st, err := os.Stat(path)

@@ -25,6 +25,7 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	e.Started = now()
 	d.origin(e, ev)
 	dev := d.opts.Roots.EventDevice(ev)
+	dev.Knowing(func(devpath string) (hotplug.Identity, bool) { return d.known.identity(d.opts.Roots, devpath) })
 	unlock, err := lockDisk(d.opts.Roots, ev, dev)
 	if err != nil {
 		return false, err
@@ -63,7 +64,9 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	for _, name := range applied.Taken {
 		h.Log().Warn("link not made: something that is no link has the name", "link", name)
 	}
-	e.Applied = now()
+	if h.done = len(res.Run) == 0; !h.done {
+		e.Applied = now()
+	}
 	unlock() // RUN may have to open the disk for itself
 	unlock = func() {}
 	if d.later.now() && late(ev) && loadsModules(res.Run) {
@@ -164,6 +167,9 @@ func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied
 		d.say(h.Log(), e, err)
 	}
 	e.Finished = now()
+	if h.done {
+		e.Applied = e.Finished
+	}
 	if over {
 		d.journal.Add(e)
 		d.found(e)
@@ -221,13 +227,16 @@ func (d *Daemon) origin(e *Entry, ev *hotplug.Event) {
 func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, applied *hotplug.Applied) error {
 	var errs []error
 	for _, cmd := range res.Run {
-		began := now()
 		var err error
-		name := ""
+		name, _, _ := strings.Cut(cmd.Line, " ")
+		told := !cmd.Builtin || name != "kmod" // whose modules are told one by one
+		var began Micros
+		if told {
+			began = now()
+		}
 		if cmd.Builtin {
 			args := hotplug.SplitCommand(cmd.Line)
-			name = args[0]
-			err = h.Builtin(ctx, name, h.call(ev, dev, res, applied, args[1:]))
+			err = h.Builtin(ctx, args[0], h.call(ev, dev, res, applied, args[1:]))
 			if errors.Is(err, builtin.ErrNothing) {
 				err = nil
 			}
@@ -235,7 +244,7 @@ func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *ho
 			h.caused = true
 			_, err = h.Runner.Run(ctx, hotplug.Program{Line: cmd.Line, Env: environment(applied), Rule: cmd.Rule})
 		}
-		if !cmd.Builtin || name != "kmod" {
+		if told {
 			ran := Ran{Line: cmd.Line, Rule: cmd.Rule, Took: now() - began}
 			if err != nil {
 				ran.Error = err.Error()

@@ -134,3 +134,31 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// What somebody asks the kernel to say again is no news of a device that is known: one that has taken its place unheard is told
+// from it still.
+func TestKnownIsWhatTheKernelSaidOfItself(t *testing.T) {
+	const a = "/devices/virtual/mem/a"
+	roots := hotplugtest.Tree(t, a+" subsystem=mem\n/devices/platform\n")
+	var k known
+	k.note(roots, hotplugtest.Event(t, roots, "add", a, "SYNTH_UUID=0"))
+	first := k.get(a)
+	if first == 0 {
+		t.Fatal("not noted when first heard of")
+	}
+	must(t, os.Rename(roots.Sys+a, roots.Sys+a+".gone")) // its inode is not given to another
+	must(t, os.MkdirAll(roots.Sys+a, 0o755))
+	k.note(roots, hotplug.NewEvent("change", a, "mem", "SYNTH_UUID=0"))
+	if got := k.get(a); got != first {
+		t.Errorf("after a synthetic event: %d, not %d", got, first)
+	}
+	k.note(roots, hotplug.NewEvent("add", a, "mem"))
+	if got := k.get(a); got == first || got == 0 {
+		t.Errorf("after the kernel's own: %d", got)
+	}
+	for devpath, want := range map[string]bool{a: true, "/devices/platform": true, "/devices/virtual": false, "/devices/virtual/mem": false} {
+		if _, ok := k.identity(roots, devpath); ok != want {
+			t.Errorf("%s is known: %v", devpath, ok)
+		}
+	}
+}
