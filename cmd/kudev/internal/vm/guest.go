@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +127,27 @@ func Boot(ctx context.Context, o Options) (_ *Guest, err error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("the guest's PID 1 did not answer: %w", ctx.Err())
 	}
+}
+
+// ProcessorTime is what the emulator has used of the host's processors since it was started, in steps of a hundredth of a second.
+func (g *Guest) ProcessorTime() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.qemu.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("processor time of QEMU: %q makes no sense", text)
+	}
+	var total time.Duration
+	for _, field := range fields[11:13] { // utime and stime; see proc(5)
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("processor time of QEMU: %w", err)
+		}
+		total += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	return total, nil
 }
 
 // archive writes the guest's own archive: its tree, and the agent as /init.
