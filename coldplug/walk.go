@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/kudev/kudev/hotplug"
 )
@@ -52,12 +53,16 @@ func Walk(ctx context.Context, roots hotplug.Roots, what Type) ([]Item, error) {
 	if _, err := os.Stat(filepath.Join(w.sys, "devices")); err != nil {
 		return nil, fmt.Errorf("walk %s: %w", w.sys, err)
 	}
+	others := walker{sys: w.sys, seen: make(map[string]int)}
+	var both sync.WaitGroup
+	if what != Devices { // the two have nothing in common, and who waits has nothing else to do
+		both.Go(func() { others.subsystems(ctx) })
+	}
 	if what != Subsystems {
 		w.devices(ctx)
 	}
-	if what != Devices {
-		w.subsystems(ctx)
-	}
+	both.Wait()
+	w.items = append(w.items, others.items...)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("walk %s: %w", w.sys, err)
 	}
@@ -193,9 +198,9 @@ func (w *walker) add(devpath, subsystem string) {
 func (w *walker) rank(devpath, subsystem string) Rank {
 	switch subsystem {
 	case "pci", "virtio", "usb", "vmbus", "xen", "vio", "hdaudio", "platform":
-		alias, err := os.ReadFile(w.sys + devpath + "/modalias")
+		alias, err := readTrim(w.sys + devpath + "/modalias")
 		if err == nil {
-			return RankOf(subsystem, path.Base(devpath), strings.TrimSpace(string(alias)))
+			return RankOf(subsystem, path.Base(devpath), strings.TrimSpace(alias))
 		}
 	}
 	return RankOf(subsystem, path.Base(devpath), "")
