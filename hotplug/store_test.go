@@ -345,6 +345,9 @@ func TestHostileNodeNameIsNone(t *testing.T) {
 
 func TestModeWithoutARule(t *testing.T) {
 	gid := uint32(os.Getgid())
+	if gid == 0 { // the group of root asks for nothing
+		gid = 5
+	}
 	for _, c := range []struct {
 		name, uevent string
 		res          hotplug.NodeResult
@@ -353,7 +356,7 @@ func TestModeWithoutARule(t *testing.T) {
 		{"nothing said", "", hotplug.NodeResult{}, 0o600},
 		{"kernel's word", "DEVMODE=0666", hotplug.NodeResult{}, 0o666},
 		{"group, kernel's word", "DEVMODE=0444", hotplug.NodeResult{GID: &gid}, 0o444},
-		{"group alone", "", hotplug.NodeResult{GID: &gid}, map[bool]fs.FileMode{true: 0o660, false: 0o600}[gid > 0]},
+		{"group alone", "", hotplug.NodeResult{GID: &gid}, 0o660},
 	} {
 		roots := disks(t, "sda")
 		if c.uevent != "" {
