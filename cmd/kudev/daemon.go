@@ -35,6 +35,7 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	log := log.NewDaemon(e.stderr, cfg)
+	warnOfMissing(*rulesDirs, log)
 	opts := e.daemonOptions(cfg, log)
 	opts.Coldplug = *cold
 	opts.RulesDirs = *rulesDirs

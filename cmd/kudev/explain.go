@@ -53,6 +53,9 @@ func runExplain(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if !slices.Contains(actions, *action) {
+		return misuse("unknown action %q", *action)
+	}
 	if len(rest) != 1 {
 		return misuse("one device, module or alias wanted")
 	}

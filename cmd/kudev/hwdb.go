@@ -108,8 +108,12 @@ func updateHwdb(e *env, root string, usr, strict, quiet, compat bool) error {
 }
 
 func queryHwdb(e *env, root, modalias string) error {
-	return hwdb.NewFile(hwdb.Paths(root)...).Lookup(modalias, func(key, value string) bool {
+	err := hwdb.NewFile(hwdb.Paths(root)...).Lookup(modalias, func(key, value string) bool {
 		_, err := fmt.Fprintf(e.stdout, "%s=%s\n", key, value)
 		return err == nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no hwdb.bin below %s: kudev hwdb update makes it of the hwdb.d files", root)
+	}
+	return err
 }

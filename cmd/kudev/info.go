@@ -68,6 +68,11 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	if !slices.Contains([]string{"off", "short", "pretty"}, f.json) {
 		return misuse("unknown JSON form %q", f.json)
 	}
+	if f.waitFor != "" {
+		if err := new(timeout).Set(f.waitFor); err != nil {
+			return misuse("option '--wait-for-initialization': %v", err)
+		}
+	}
 	switch {
 	case f.cleanup:
 		return e.cleanupDB()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kudev/kudev/cmd/kudev/internal/daemon"
+	"github.com/kudev/kudev/cmd/kudev/internal/log"
 	"github.com/kudev/kudev/coldplug"
 	"github.com/kudev/kudev/hotplug"
 	"github.com/kudev/kudev/modload"
@@ -116,11 +117,7 @@ func addStandIns(flags *pflag.FlagSet) *standIns {
 // apply makes once go by them. With writes set, what stands for /dev and /run is made where it is not there.
 func (in *standIns) apply(once *daemon.Once, writes bool) error {
 	once.RulesDirs, once.HWDB = in.rules, in.hwdb
-	for _, dir := range in.rules {
-		if _, err := os.Stat(dir); err != nil {
-			once.Log.Warn("--rules-dir: " + err.Error())
-		}
-	}
+	warnOfMissing(in.rules, once.Log)
 	if in.hwdb != "" {
 		if _, err := os.Stat(in.hwdb); err != nil {
 			return fmt.Errorf("--hwdb: %w", err)
@@ -144,6 +141,15 @@ func (in *standIns) apply(once *daemon.Once, writes bool) error {
 		}
 	}
 	return nil
+}
+
+// warnOfMissing says which directories of --rules-dir are not there. They may come yet.
+func warnOfMissing(dirs []string, log *log.Logger) {
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir); err != nil {
+			log.Warn("--rules-dir: " + err.Error())
+		}
+	}
 }
 
 // testEvent finds the device by its devpath, its path below the directory that stands for /sys, or its node.
