@@ -17,9 +17,9 @@ import (
 func (d *Daemon) afterStart(before bool) {
 	cfg := d.opts.Config
 	found := cfg.Check()
-	if d.opts.Transient { // its command has said what is wrong with kudev.conf
+	if d.opts.Transient { // its command has said what is wrong with kudev.conf; and a kernel without modules is no news to each trigger
 		found = slices.DeleteFunc(found, func(f modload.Finding) bool {
-			return slices.ContainsFunc(cfg.Problems(), func(p modload.Problem) bool { return p.Error() == f.Text })
+			return f.Severity == modload.Note || slices.ContainsFunc(cfg.Problems(), func(p modload.Problem) bool { return p.Error() == f.Text })
 		})
 	}
 	d.findings(found)
