@@ -68,7 +68,9 @@ func runMonitor(ctx context.Context, e *env, args []string) error {
 		if *kernel {
 			fmt.Fprintln(e.stdout, "KERNEL - the kernel uevent")
 		}
-		fmt.Fprintln(e.stdout)
+		if _, err := fmt.Fprintln(e.stdout); err != nil {
+			return err
+		}
 	}
 	return m.run(ctx, *kernel, *udev)
 }
