@@ -60,7 +60,7 @@ func openModule(path string, a *arena) (*Module, error) {
 	m := &Module{fd: fd, arena: a}
 	if err := m.open(path); err != nil {
 		m.Close()
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return m, nil
 }
@@ -209,6 +209,9 @@ func (m *Module) word(b []byte) uint64 {
 
 // readTable reads the ELF header and the section table, and checks that the table lies within the file.
 func (m *Module) readTable() error {
+	if m.size == 0 {
+		return fmt.Errorf("%w: it is empty", errNotELF)
+	}
 	head, err := m.at(0, min(64, uint64(m.size)))
 	if err != nil {
 		return err

@@ -48,9 +48,9 @@ func machineNames() map[uint16]string {
 	}
 }
 
-// explain turns the kernel's error number into its cause: from the module's file, m, which is nil when it cannot be read, and from what the
-// kernel shows.
-func explain(err error, m *Module, e Evidence) string {
+// explain turns the kernel's error number into its cause: from the module's file, m, which is nil when it cannot be read for the reason damage,
+// and from what the kernel shows.
+func explain(err error, m *Module, damage error, e Evidence) string {
 	said := func(parts ...string) string {
 		for _, line := range slices.Backward(e.Log) {
 			for _, p := range parts {
@@ -80,7 +80,7 @@ func explain(err error, m *Module, e Evidence) string {
 			return fmt.Sprintf("built for %s, running is %s", name, e.Machine)
 		}
 		if m == nil {
-			return "not a kernel module: not an ELF file, or a damaged one"
+			return "not a kernel module: " + cause(damage).Error()
 		}
 		if release != "" && e.Release != "" && release != e.Release {
 			return fmt.Sprintf("built for %s, running is %s", release, e.Release)
@@ -97,6 +97,9 @@ func explain(err error, m *Module, e Evidence) string {
 		}
 		return "unknown symbol in module, or unknown parameter (see dmesg)"
 	case errors.Is(err, unix.EINVAL):
+		if m == nil {
+			return "not a kernel module: " + cause(damage).Error()
+		}
 		line := said("Unknown symbol", "disagrees about version", "invalid for parameter", "parameter")
 		if symbol, ok := strings.CutPrefix(line, "Unknown symbol "); ok { // the line before says more
 			symbol, _, _ = strings.Cut(symbol, " ")
@@ -106,13 +109,22 @@ func explain(err error, m *Module, e Evidence) string {
 			return line
 		}
 	case errors.Is(err, unix.EKEYREJECTED), errors.Is(err, unix.ENOKEY):
-		if !signed {
-			return "it is not signed, and " + e.demand()
+		const enforced = "the kernel takes only signed modules (module.sig_enforce)"
+		demand := "the kernel asks for a signature"
+		if e.Enforced {
+			demand = enforced
 		}
-		if errors.Is(err, unix.EKEYREJECTED) && !e.Enforced { // without that, a key that is not known would do
+		switch {
+		case !signed:
+			return "it is not signed, and " + demand
+		case said("unsigned module") != "": // so the kernel calls one that is to be forced
+			return "what is forced counts as not signed, and " + demand
+		case said("unavailable key") != "":
+			return "it is signed with a key that the kernel does not trust, and " + demand
+		case !e.Enforced || e.Log != nil: // without that, a key that is not known would do; else the kernel would have said so
 			return "its signature is not that of its content: it was changed after it was signed"
 		}
-		return "it is signed with a key that the kernel does not trust, and " + e.demand()
+		return "its signature is not that of its content, or of a key that the kernel does not trust; " + demand
 	case errors.Is(err, unix.EBADMSG):
 		return "its signature is damaged"
 	case errors.Is(err, unix.EPERM):
@@ -120,7 +132,9 @@ func explain(err error, m *Module, e Evidence) string {
 		case e.Disabled:
 			return "loading has ended for good (kernel.modules_disabled)"
 		case e.Lockdown != "" && e.Lockdown != "none" && !signed:
-			return "it is not signed, and " + e.demand()
+			return "it is not signed, and the kernel is locked down (" + e.Lockdown + ")"
+		case e.Lockdown != "" && e.Lockdown != "none":
+			return "it is forced, or signed with a key that the kernel does not trust, and the kernel is locked down (" + e.Lockdown + ")"
 		}
 		return "operation not permitted (loading needs CAP_SYS_MODULE)"
 	case errors.Is(err, unix.ENOSYS):
@@ -130,20 +144,14 @@ func explain(err error, m *Module, e Evidence) string {
 	case errors.Is(err, unix.ENODEV):
 		return "no such device: the driver found nothing to drive"
 	}
+	text := err.Error()
 	if errno := unix.Errno(0); errors.As(err, &errno) {
-		return errno.Error()
+		text = errno.Error()
 	}
-	return err.Error()
-}
-
-func (e Evidence) demand() string {
-	switch {
-	case e.Lockdown != "" && e.Lockdown != "none":
-		return fmt.Sprintf("the kernel is locked down (%s)", e.Lockdown)
-	case e.Enforced:
-		return "the kernel takes only signed modules (module.sig_enforce)"
+	if len(e.Log) > 0 {
+		text += fmt.Sprintf(" (the kernel said: %s)", e.Log[len(e.Log)-1])
 	}
-	return "the kernel asks for a signature"
+	return text
 }
 
 // stripForced takes out of a module's image what the kernel would compare: the vermagic, or the versions of symbols. The image is changed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -34,30 +35,31 @@ func insertFile(kernel Kernel, name, path, parameters string, force InsertFlags)
 		return fmt.Errorf("insert %s: %w", name, err)
 	}
 	defer f.Close()
-	end := func(bool) Evidence { return Evidence{} }
+	end := func(...string) Evidence { return Evidence{} }
 	if k, ok := kernel.(evidencer); ok {
-		end = k.Attend(name)
+		end = k.Attend()
 	}
 	err = hand(kernel, f, parameters, force)
 	var errno unix.Errno
-	refused := errors.As(err, &errno) && errno != unix.EEXIST
-	evidence := end(refused)
-	if err == nil {
-		return nil
-	}
-	if errno == 0 {
+	if !errors.As(err, &errno) || errno == unix.EEXIST { // the usual: no need to look into the file
+		end()
+		switch {
+		case err == nil:
+			return nil
+		case errno == unix.EEXIST:
+			return &InsertError{name, path, "Module already in kernel", errno}
+		}
 		return fmt.Errorf("insert %s: read %s: %w", name, path, err)
 	}
-	if !refused {
-		return &InsertError{name, path, "Module already in kernel", errno} // the usual: no need to look into the file
-	}
-	m, openErr := OpenModule(path)
-	if openErr != nil {
-		m = nil
-	} else {
+	m, damage := OpenModule(path)
+	names := []string{name}
+	if damage == nil {
 		defer m.Close()
+		if info, err := m.Info(); err == nil {
+			names = append(names, info.Get("name")) // which may not be the file's
+		}
 	}
-	return &InsertError{name, path, explain(errno, m, evidence), errno}
+	return &InsertError{name, path, explain(errno, m, damage, end(names...)), errno}
 }
 
 // hand gives the kernel an open file: as it is where the kernel can read it, else decompressed and, where something is to be forced,
@@ -65,8 +67,8 @@ func insertFile(kernel Kernel, name, path, parameters string, force InsertFlags)
 func hand(kernel Kernel, f *os.File, parameters string, force InsertFlags) error {
 	var head [6]byte
 	n, err := f.ReadAt(head[:], 0)
-	if n == 0 && err != nil {
-		return unix.ENOEXEC
+	if n == 0 && err != nil && !errors.Is(err, io.EOF) { // an empty file is for the kernel to refuse
+		return err
 	}
 	c := detectCompression(head[:n])
 	if c == Uncompressed || c.String() == kernel.Compression() {
@@ -115,6 +117,7 @@ func (l *Loader) install(ctx context.Context, line Line, parameters string) erro
 // Shell runs a command through /bin/sh with this process's own streams and environment, and env added to that.
 func Shell(ctx context.Context, command string, env []string) error {
 	c := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	c.Args[0] = "sh" // as system(3) calls it: it is in the shell's own messages
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.Env = append(os.Environ(), env...)
 	return c.Run()

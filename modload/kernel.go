@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -56,9 +57,9 @@ const (
 )
 
 // An evidencer is a [Kernel] that can tell more than an error number. Attend is called before a module is handed over, and what it returns
-// when the kernel has answered: with true, which is for a refusal, it tells why.
+// when the kernel has answered: with the names that the module may have in messages, after a refusal, it tells why; with none it tells nothing.
 type evidencer interface {
-	Attend(module string) (end func(refused bool) Evidence)
+	Attend() (end func(names ...string) Evidence)
 }
 
 // Evidence is what the kernel shows of the reasons for which it refuses a module.
@@ -68,7 +69,7 @@ type Evidence struct {
 	Lockdown string   // none, integrity or confidentiality
 	Enforced bool     // only signed modules are taken: module.sig_enforce
 	Disabled bool     // kernel.modules_disabled is set
-	Log      []string // what the kernel said meanwhile that begins with the module's name, without it
+	Log      []string // what the kernel said meanwhile that begins with the module's name, without it, or with "Loading of "; nil when it cannot be read
 }
 
 // NewKernel returns the running kernel. Of the configuration it takes where /sys and /proc are.
@@ -181,14 +182,15 @@ func (k *realKernel) Users(name string) (count int, holders []string, err error)
 		return 0, nil, err
 	}
 	count, _ = strconv.Atoi(strings.TrimSpace(string(text)))
-	entries, err := os.ReadDir(k.module(name, "holders"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	dir, err := os.Open(k.module(name, "holders"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return count, nil, nil
+	} else if err != nil {
 		return count, nil, err
 	}
-	for _, e := range entries {
-		holders = append(holders, e.Name())
-	}
-	return count, holders, nil
+	defer dir.Close()
+	holders, err = dir.Readdirnames(-1) // in the directory's own order, in which kmod lists them
+	return count, holders, err
 }
 
 func (k *realKernel) Compression() string {
@@ -201,21 +203,21 @@ func (k *realKernel) Compression() string {
 }
 
 // Attend looks at the kernel's log from here on: what it said of an earlier attempt is no evidence.
-func (k *realKernel) Attend(name string) func(refused bool) Evidence {
+func (k *realKernel) Attend() func(names ...string) Evidence {
 	log, err := unix.Open(k.cfg.Path("/dev/kmsg"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
 		_, err = unix.Seek(log, 0, unix.SEEK_END)
 	}
-	return func(refused bool) (e Evidence) {
+	return func(names ...string) (e Evidence) {
 		if log >= 0 {
 			defer unix.Close(log)
 		}
-		if !refused {
+		if len(names) == 0 {
 			return e
 		}
 		e = k.evidence()
 		if err == nil {
-			e.Log = kernelLog(log, name)
+			e.Log = kernelLog(log, names)
 		}
 		return e
 	}
@@ -249,8 +251,8 @@ func uname() (release, machine string, err error) {
 // kernelLog returns the last messages about a module of those that are to be read from /dev/kmsg, the latest last. Each read is one record:
 // "PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT", and lines that begin with a blank.
 // Kernel: Documentation/ABI/testing/dev-kmsg.
-func kernelLog(kmsg int, name string) []string {
-	var found []string
+func kernelLog(kmsg int, names []string) []string {
+	found := []string{}
 	var buf [8192]byte  // the longest record
 	for range 1 << 16 { // who floods the log meanwhile does not keep us here
 		n, err := unix.Read(kmsg, buf[:])
@@ -262,7 +264,9 @@ func kernelLog(kmsg int, name string) []string {
 		}
 		_, text, _ := strings.Cut(string(buf[:n]), ";")
 		text, _, _ = strings.Cut(text, "\n")
-		if said, ok := strings.CutPrefix(text, name+": "); ok {
+		if strings.HasPrefix(text, "Loading of ") { // "unsigned module is rejected": it names none
+			found = append(found, text)
+		} else if name, said, ok := strings.Cut(text, ": "); ok && slices.Contains(names, name) {
 			found = append(found, said)
 		}
 	}

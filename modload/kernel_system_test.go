@@ -21,13 +21,13 @@ func TestWhatTheKernelSaidOfAnEarlierAttemptIsNoEvidence(t *testing.T) {
 	}
 	k := NewKernel(resolve(t, Options{})).(evidencer)
 	say("kd_evidence: Unknown symbol of_then (err -2)")
-	end := k.Attend("kd_evidence")
+	end := k.Attend()
 	say("kd_other: Unknown symbol of_another (err -2)")
 	say("kd_evidence: Unknown symbol of_now (err -2)")
-	if got, want := end(true).Log, []string{"Unknown symbol of_now (err -2)"}; !slices.Equal(got, want) {
+	if got, want := end("kd_evidence").Log, []string{"Unknown symbol of_now (err -2)"}; !slices.Equal(got, want) {
 		t.Errorf("evidence is %q, want %q", got, want)
 	}
-	if got := k.Attend("kd_evidence")(true).Log; len(got) != 0 {
+	if got := k.Attend()("kd_evidence").Log; len(got) != 0 {
 		t.Errorf("of nothing said: %q", got)
 	}
 }

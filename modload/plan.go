@@ -143,6 +143,9 @@ func (p *plan) settle() {
 	for _, c := range p.order {
 		first, ok := p.place[c.first]
 		second, ok2 := p.place[c.second]
+		if c.first == c.second && c.why != sequence {
+			p.loops = append(p.loops, "softdep of "+c.first+" names itself")
+		}
 		if !ok || !ok2 || first == second {
 			continue
 		}

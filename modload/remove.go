@@ -246,5 +246,10 @@ func (j removal) take(ctx context.Context, name string) error {
 		}
 		return nil
 	}
+	if errors.Is(err, unix.EAGAIN) {
+		if n, users, e := j.loader.kernel.Users(name); e == nil && n > 0 {
+			return &RemoveError{name, n, users, ErrInUse}
+		}
+	}
 	return err
 }

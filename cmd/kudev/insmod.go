@@ -83,10 +83,21 @@ func runInsmod(ctx context.Context, e *env, args []string) error {
 	untilSignal(ctx) // what the kernel has begun is waited for
 	a.say(modload.LevelInfo, "insmod %s %s", path, parameters)
 	if err := modload.InsertFile(modload.NewKernel(cfg), path, parameters, force); err != nil {
-		a.errorf("could not insert module %s: %s", name, insertCause(err))
+		a.errorf("could not insert module %s: %s", name, withExporter(index, insertCause(modload.ModuleName(path), err)))
 		return exitStatus(1)
 	}
 	return nil
+}
+
+// withExporter is why a module could not be inserted, and where a symbol is missing, the module that has it.
+func withExporter(index *modload.Index, cause string) string {
+	if rest, ok := strings.CutPrefix(cause, "Unknown symbol "); ok {
+		symbol, _, _ := strings.Cut(rest, " ")
+		for m := range index.Match("symbol:" + symbol) {
+			return cause + ": " + m.Module + " has it, which modprobe loads first"
+		}
+	}
+	return cause
 }
 
 // runRmmod takes modules out of the kernel, one by one: nothing that they brought along. See rmmod(8).

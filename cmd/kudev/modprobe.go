@@ -276,10 +276,12 @@ func (m *modprobe) load(ctx context.Context, name, parameters string) error {
 		return nil
 	}
 	said := false
-	for _, o := range outcomes {
-		if o.Err != nil && o.Required {
+	for i, o := range outcomes {
+		// What failed because of another is said, with the other's name; the other is then not.
+		again := slices.ContainsFunc(outcomes[i+1:], func(later modload.Outcome) bool { return later.Required && errors.Is(later.Err, o.Err) })
+		if o.Err != nil && o.Required && !again {
 			said = true
-			m.errorf("could not insert '%s': %s", o.Module, insertCause(o.Err))
+			m.errorf("could not insert '%s': %s", o.Module, insertCause(o.Module, o.Err))
 		}
 	}
 	if !said {
@@ -289,15 +291,15 @@ func (m *modprobe) load(ctx context.Context, name, parameters string) error {
 }
 
 // insertCause is why a module could not be inserted, without its name, which the message has.
-func insertCause(err error) string {
+func insertCause(module string, err error) string {
 	var refused *modload.InsertError
 	switch {
 	case errors.Is(err, modload.ErrLoaded):
 		return "Module already in kernel"
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && refused.Module == module:
 		return refused.Cause
 	}
-	return err.Error()
+	return strings.TrimPrefix(err.Error(), "insert "+module+": ")
 }
 
 // unload takes what a name or an alias stands for out of the kernel.
@@ -336,7 +338,11 @@ func (m *modprobe) unload(ctx context.Context, name string) error {
 	case errors.As(err, &stays):
 		m.errorf("could not remove '%s': %s", stays.Module, strerror(stays.Err))
 	default:
-		m.errorf("%v", err)
+		if module, cause, ok := strings.Cut(strings.TrimPrefix(err.Error(), "remove "), ": "); ok {
+			m.errorf("could not remove '%s': %s", module, cause)
+		} else {
+			m.errorf("%v", err)
+		}
 	}
 	return exitStatus(1)
 }
