@@ -4,11 +4,13 @@
 // second serial port, in the frames of package wire. It reaps whatever ends.
 //
 // Called in the guest as "/init facts" it prints what a device manager has made of the machine, and as "/init wipe" it takes that back.
-// "/init insert FILE", "/init storm PID" and "/init unload FILE" are for the tests of loading: see their functions.
+// "/init modules", which needs no process of its own, "/init unload FILE", "/init insert FILE", "/init storm PID" and "/init disturb PID" are for the tests of loading: see their
+// functions.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,10 +49,12 @@ func call(args []string) error {
 		return insert(args[1])
 	case len(args) == 2 && args[0] == "storm":
 		return storm(args[1])
+	case len(args) == 2 && args[0] == "disturb":
+		return disturb(args[1])
 	case len(args) == 2 && args[0] == "unload":
 		return unload(args[1])
 	}
-	return errors.New("usage: /init facts|wipe|insert FILE|storm PID|unload FILE")
+	return errors.New("usage: /init facts|wipe|unload FILE|insert FILE|storm PID|disturb PID")
 }
 
 func run() error {
@@ -145,7 +149,11 @@ func (a *agent) handle(id uint32, kind wire.Kind, data []byte) {
 	if kind == wire.Run {
 		var c wire.Command
 		err := json.Unmarshal(data, &c)
-		if err == nil {
+		switch {
+		case err != nil:
+		case slices.Equal(c.Args, []string{"/init", "modules"}): // a test of loading asks for it behind each line: a process for it takes longer
+			err = a.modules(id)
+		default:
 			err = a.start(id, c)
 		}
 		if err != nil {
@@ -241,6 +249,18 @@ func (a *agent) start(id uint32, c wire.Command) error {
 			}
 		}()
 	}
+	return nil
+}
+
+// modules does as a program that writes the modules.
+func (a *agent) modules(id uint32) error {
+	var b bytes.Buffer
+	began := now()
+	if err := writeModules(&b); err != nil {
+		return err
+	}
+	a.send(id, wire.Output, b.Bytes())
+	a.send(id, wire.Exit, wire.Ending{Began: began, Ended: now()})
 	return nil
 }
 
