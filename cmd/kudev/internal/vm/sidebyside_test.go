@@ -71,69 +71,62 @@ func levels(t testing.TB, debian *vm.Debian, modules []string) (list [][]string)
 	return list
 }
 
-// BenchmarkLoadingSideBySide loads the modules of the demonstration's machine, which has two processors, and takes them out again, in four ways
-// that take turns in one guest: with insmod, level by level of the dependency graph and all of a level at once; so too, but with no more in a
-// process than the system call (testdata/levels.c); with kudev; and with kudev one module at a time. The metrics are how much of the others' time
-// kudev takes, by the medians of -benchtime's rounds. insmod is busybox's: a static one, which starts quicker than kmod's.
+// BenchmarkLoadingSideBySide loads the modules of the demonstration's machine, which has two processors, in four ways that take turns, each
+// in a guest of its own: with insmod, level by level of the dependency graph and all of a level at once; so too, but with no more in a process
+// than the system call (testdata/levels.c); with kudev; and with kudev one module at a time. The metrics are how much of the others' time kudev
+// takes, by the medians of -benchtime's rounds. insmod is busybox's: a static one, which starts quicker than kmod's.
 func BenchmarkLoadingSideBySide(b *testing.B) {
 	debian := vmtest.Debian(b)
-	calls := b.TempDir() + "/levels"
-	if out, err := exec.CommandContext(b.Context(), "gcc", "-O2", "-static", "-o", calls, "testdata/levels.c").CombinedOutput(); err != nil {
-		b.Fatalf("gcc: %v: run `make packages`\n%s", err, out)
-	}
-	root := vm.NewTree()
-	vmtest.Kudev(b, root)
-	root.Copy("/bin/levels", calls, 0o755)
-	g := vmtest.Boot(b, vm.Options{Machine: vm.Demo(), Root: root})
-	present := func() []string { return strings.Fields(g.Sh("cut -d' ' -f1 /proc/modules | sort")) }
-	const settle = "sleep 3; " // the kernel goes on looking at buses for a while
-	unload := func() { g.Sh(settle + "/init unload /tmp/start") }
-
-	// Once without a clock: some modules stay, such as a watchdog that must not be stopped.
-	g.Sh("cut -d' ' -f1 /proc/modules >/tmp/start")
-	g.Must("kudev", "coldplug")
-	modules := present()
-	unload()
-	stay := present()
-	g.Sh("cut -d' ' -f1 /proc/modules >/tmp/start")
-	modules = slices.DeleteFunc(modules, func(m string) bool { return slices.Contains(stay, m) })
-	var insmod, plain strings.Builder
+	modules, _ := demoModules(b)
+	var script, plain strings.Builder
 	for _, level := range levels(b, debian, modules) {
 		fmt.Fprintln(&plain, strings.Join(level, " "))
 		for _, file := range level {
-			fmt.Fprintf(&insmod, "busybox insmod %s &\n", file)
+			fmt.Fprintf(&script, "busybox insmod %s &\n", file)
 		}
-		insmod.WriteString("wait\n")
+		script.WriteString("wait\n")
 	}
-	for name, text := range map[string]string{"insmod": insmod.String(), "levels": plain.String(), "set": strings.Join(modules, "\n") + "\n"} {
-		if r, err := g.Run(b.Context(), vm.Command{Args: []string{"dd", "of=/etc/" + name}, Stdin: text}); err != nil || r.Code != 0 {
-			b.Fatalf("write /etc/%s: %v, %s", name, err, r.Stderr)
-		}
-	}
+	set := strings.Join(modules, "\n")
 	ways := []struct {
 		name string
 		conf string
 		args []string
 		took []time.Duration
 	}{
-		{name: "insmod", args: []string{"sh", "/etc/insmod"}},
+		{name: "insmod", args: []string{"sh", "/etc/levels.sh"}},
 		{name: "system calls", args: []string{"sh", "-c", "levels </etc/levels"}},
 		{name: "kudev", args: []string{"kudev", "load", "/etc/set"}},
-		{name: "kudev at a width of one", conf: "load_workers = 1", args: []string{"kudev", "load", "/etc/set"}},
+		{name: "kudev at a width of one", conf: "load_workers = 1\n", args: []string{"kudev", "load", "/etc/set"}},
+	}
+	program := b.TempDir() + "/kudev"
+	if err := vm.BuildKudev(b.Context(), program); err != nil {
+		b.Fatal(err)
+	}
+	calls := b.TempDir() + "/levels"
+	if out, err := exec.CommandContext(b.Context(), "gcc", "-O2", "-static", "-o", calls, "testdata/levels.c").CombinedOutput(); err != nil {
+		b.Fatalf("gcc: %v: run `make packages`\n%s", err, out)
 	}
 	for b.Loop() {
 		for _, i := range rand.Perm(len(ways)) {
 			w := &ways[i]
-			g.Sh("mkdir -p /etc/kudev; echo '" + w.conf + "' >/etc/kudev/kudev.conf")
-			w.took = append(w.took, g.Must(w.args...).Took())
-			if testing.Verbose() {
-				b.Logf("%s: %v", w.name, w.took[len(w.took)-1])
+			root := vm.NewTree()
+			root.Copy("/bin/kudev", program, 0o755)
+			root.File("/etc/kudev/kudev.conf", w.conf, 0o644)
+			root.Copy("/bin/levels", calls, 0o755)
+			root.File("/etc/set", set+"\n", 0o644)
+			root.File("/etc/levels", plain.String(), 0o644)
+			root.File("/etc/levels.sh", script.String(), 0o644)
+			g := vmtest.Boot(b, vm.Options{Machine: vm.Demo(), Root: root})
+			g.Sh("sleep 2") // the kernel's own start goes on for a while
+			r := g.Must(w.args...)
+			w.took = append(w.took, r.Took())
+			b.Logf("%s: %v, %v of processor time", w.name, r.Took(), r.User+r.System)
+			if got := g.Sh("cut -d' ' -f1 /proc/modules | sort"); got != set {
+				b.Errorf("%s: the modules are\n%s\nwant\n%s", w.name, got, set)
 			}
-			loaded := slices.DeleteFunc(present(), func(m string) bool { return slices.Contains(stay, m) })
-			if !slices.Equal(loaded, modules) {
-				b.Errorf("%s: the modules are\n%s\nwant\n%s", w.name, loaded, modules)
+			if err := g.Guest.Close(); err != nil {
+				b.Error(err)
 			}
-			unload()
 		}
 	}
 	median := func(i int) time.Duration {
