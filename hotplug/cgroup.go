@@ -16,43 +16,95 @@ import (
 // cagePrefix begins the names of the cgroups that programs run in.
 const cagePrefix = "kudev-program-"
 
-// OwnCgroup returns the directory of this process's cgroup, of version 2, for [Runner.Cgroup]: one below which it may make others.
-// The error says why there is none. What another process, killed meanwhile, has left there is removed.
+// Cgroup is this process's cgroup, of version 2, below which it may make others: see [Runner].
+type Cgroup struct {
+	dir   string
+	mount *os.File // where no tree is mounted: one that is seen by nobody else
+}
+
+// OwnCgroup opens it, be the tree mounted or not. The error says why it is not for use. What another process, killed
+// meanwhile, has left there is removed.
 //
-// Below systemd that is so when the unit says Delegate=yes: the tree is else systemd's alone.
+// Below systemd it is for use when the unit says Delegate=yes: the tree is else systemd's alone.
 // See cgroups(7), and systemd's Control Group APIs and Delegation, https://systemd.io/CGROUP_DELEGATION.
-func OwnCgroup() (string, error) {
+func OwnCgroup() (*Cgroup, error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", fmt.Errorf("cgroup: %w", err)
+		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return "", fmt.Errorf("cgroup: %w", err)
+		return nil, fmt.Errorf("cgroup: %w", err)
 	}
-	dir, err := ownCgroup(string(mounts), string(own))
+	g := &Cgroup{}
+	if g.dir, err = ownCgroup(string(mounts), string(own)); errors.Is(err, errNoTree) {
+		g, err = mountCgroup(string(own))
+	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	if err := g.usable(); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// mountCgroup mounts the tree where only we have it. Linux 5.2.
+func mountCgroup(own string) (*Cgroup, error) {
+	fs, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: mount a tree of version 2: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, fmt.Errorf("cgroup: mount a tree of version 2: %w", err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: mount a tree of version 2: %w", err)
+	}
+	g := &Cgroup{mount: os.NewFile(uintptr(fd), "cgroup2")}
+	g.dir, err = ownCgroup(fmt.Sprintf("0 0 0:0 / %s - cgroup2 ", procFD(fd)), own)
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// usable says whether cgroups can be made below this one, and removes those that are left.
+func (g *Cgroup) usable() error {
 	var delegated [8]byte
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		if n, err := unix.Getxattr(dir, "trusted.delegate", delegated[:]); err != nil || n != 1 || delegated[0] != '1' {
-			return "", fmt.Errorf("cgroup %s: is systemd's alone: the unit lacks Delegate=yes", dir)
+		if n, err := unix.Getxattr(g.dir, "trusted.delegate", delegated[:]); err != nil || n != 1 || delegated[0] != '1' {
+			return errors.New("cgroup: it is systemd's alone, since the unit lacks Delegate=yes")
 		}
 	}
-	entries, _ := os.ReadDir(dir)
+	entries, _ := os.ReadDir(g.dir)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), cagePrefix) {
-			_ = os.Remove(dir + "/" + e.Name()) // one in use stays
+			_ = os.Remove(g.dir + "/" + e.Name()) // one in use stays
 		}
 	}
-	c, err := newCage(dir)
+	c, err := g.newCage()
 	if err != nil {
-		return "", fmt.Errorf("cgroup: %w", err)
+		return fmt.Errorf("cgroup: %w", err)
 	}
 	c.close()
-	return dir, nil
+	return nil
 }
+
+// Close lets go of it. No program may run in it any more.
+func (g *Cgroup) Close() error {
+	if g.mount == nil {
+		return nil
+	}
+	return g.mount.Close()
+}
+
+// errNoTree is why a cgroup is not found where nothing is mounted.
+var errNoTree = errors.New("cgroup: none of version 2 is to be seen")
 
 // ownCgroup finds it in the texts of /proc/self/mountinfo and /proc/self/cgroup.
 func ownCgroup(mounts, own string) (string, error) {
@@ -73,7 +125,7 @@ func ownCgroup(mounts, own string) (string, error) {
 			return path.Join(fields[4], rest), nil
 		}
 	}
-	return "", errors.New("cgroup: none of version 2 is to be seen")
+	return "", errNoTree
 }
 
 // cage is a cgroup of one program's own. Whatever that starts is in it, and cannot leave it.
@@ -82,8 +134,8 @@ type cage struct {
 	fd  int
 }
 
-func newCage(parent string) (*cage, error) {
-	dir, err := os.MkdirTemp(parent, cagePrefix)
+func (g *Cgroup) newCage() (*cage, error) {
+	dir, err := os.MkdirTemp(g.dir, cagePrefix)
 	if err != nil {
 		return nil, err
 	}

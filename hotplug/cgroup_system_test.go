@@ -9,22 +9,22 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// caged is a runner with cgroups, in a mount of their own.
+// caged is a runner with cgroups, whatever is mounted here.
 func caged(t *testing.T) *Runner {
 	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "cgroup2", 0, ""); err != nil {
-		t.Fatalf("mount cgroup2: %v: run the test as root: sudo -E go test -tags system ./hotplug", err)
+	own, err := os.ReadFile("/proc/self/cgroup")
+	must(t, err)
+	g, err := mountCgroup(string(own))
+	if err != nil {
+		t.Fatalf("%v: run the test as root: sudo -E go test -tags system ./hotplug", err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	own := dir + "/kudev-test-" + NewUUID()
-	must(t, os.Mkdir(own, 0o755))
-	t.Cleanup(func() { must(t, os.Remove(own)) }) // nothing is left in it
-	return &Runner{Cgroup: own, Timeout: time.Second}
+	t.Cleanup(func() { g.Close() })
+	g.dir += "/kudev-test-" + NewUUID()
+	must(t, os.Mkdir(g.dir, 0o755))
+	t.Cleanup(func() { must(t, os.Remove(g.dir)) }) // nothing is left in it
+	return &Runner{Cgroup: g, Timeout: time.Second}
 }
 
 // A process that left the group, and whose parent has ended, belongs to nobody whom a look at /proc would find.
@@ -46,12 +46,12 @@ func TestWhatLeftTheGroupIsKilledWithItsCgroup(t *testing.T) {
 }
 
 func TestAProgramRunsWhereItGetsNoCgroup(t *testing.T) {
-	r := &Runner{Cgroup: t.TempDir()} // no cgroup
+	r := &Runner{Cgroup: &Cgroup{dir: t.TempDir()}} // which is none
 	out, err := r.Run(t.Context(), Program{Line: "/bin/echo done"})
 	if err != nil || strings.TrimSpace(out.Stdout) != "done" {
 		t.Errorf("prints %q, %v", out.Stdout, err)
 	}
-	if left, _ := os.ReadDir(r.Cgroup); len(left) != 0 {
+	if left, _ := os.ReadDir(r.Cgroup.dir); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 }

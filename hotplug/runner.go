@@ -22,9 +22,9 @@ type Runner struct {
 	Timeout time.Duration // of one program, 0 means 180 s
 	Output  int           // how much of what it prints is kept, in bytes; 0 means 16383, as udev keeps
 
-	// Cgroup is a directory of cgroups, version 2, below which each program gets one of its own, so that all that it starts can be
-	// killed; "" for none: then a process that left the program's group, as setsid does, is not found. See [OwnCgroup].
-	Cgroup string
+	// Cgroup is where each program gets a cgroup of its own, so that all that it starts can be killed; nil for nowhere: then a
+	// process that left the program's group, as setsid does, is not found.
+	Cgroup *Cgroup
 
 	// Slow is told of a program that has run for a third of Timeout.
 	Slow func(p Program, took time.Duration)
@@ -183,8 +183,8 @@ func (r *Runner) start(path string, argv, env []string, stdout, stderr *os.File)
 		cmd := &exec.Cmd{Path: path, Args: argv, Env: env, Dir: "/", Stdout: stdout, Stderr: stderr, SysProcAttr: &attr}
 		return cmd, cmd.Start()
 	}
-	if r.Cgroup != "" {
-		if box, err := newCage(r.Cgroup); err == nil {
+	if r.Cgroup != nil {
+		if box, err := r.Cgroup.newCage(); err == nil {
 			if cmd, err := start(syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: box.fd}); err == nil {
 				return cmd, box, nil
 			}

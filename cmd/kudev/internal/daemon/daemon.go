@@ -65,6 +65,7 @@ type Daemon struct {
 	store    *hotplug.Store
 	nodes    *hotplug.Watch // nil for a transient daemon: who would hear of a close later?
 	machine  *Machine
+	cgroup   *hotplug.Cgroup // nil where there is none for use
 	loads    *loads
 	policy   atomic.Pointer[Policy]
 	journal  *Journal
@@ -203,11 +204,10 @@ func (d *Daemon) setUp() error {
 		}
 	}
 	if d.machine.Runner == nil {
-		cgroup, err := hotplug.OwnCgroup()
-		if err != nil && !d.opts.Transient {
+		if d.cgroup, err = hotplug.OwnCgroup(); err != nil && !d.opts.Transient {
 			d.log.Info("programs that leave their process group are not killed: " + err.Error())
 		}
-		d.machine.Runner = &hotplug.Runner{Dirs: []string{cfg.Path("/usr/lib/udev"), cfg.Path("/lib/udev")}, Timeout: cfg.EventTimeout(), Cgroup: cgroup}
+		d.machine.Runner = &hotplug.Runner{Dirs: []string{cfg.Path("/usr/lib/udev"), cfg.Path("/lib/udev")}, Timeout: cfg.EventTimeout(), Cgroup: d.cgroup}
 	}
 	if !d.opts.Transient {
 		d.nodes, err = hotplug.NewWatch(roots, func(dev *hotplug.Device, err error) {
@@ -362,6 +362,9 @@ func (d *Daemon) Wait() error {
 	d.source.Close()
 	d.workers.Wait()
 	d.sink.Close()
+	if d.cgroup != nil {
+		d.cgroup.Close()
+	}
 	d.loads.close()
 	for _, name := range []string{SocketName, UdevSocketName, "udev/queue"} {
 		os.Remove(filepath.Join(d.run(), name))
