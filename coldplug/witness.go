@@ -52,6 +52,8 @@ var kinds = [...]kind{
 	{"ata-device", "drivers/ata/libata-scsi.c: ata_scsi_scan_host, ata_scsi_hotplug", 10 * time.Second, ataDevices},
 	// The codecs are probed, and their drivers asked for, by a work item; the card comes when all are bound.
 	{"sound-codec", "sound/pci/hda/hda_intel.c: azx_probe_work", 10 * time.Second, soundCards},
+	// A device is announced long before the drivers look at it, which nothing in sysfs tells.
+	{"pci-device", "drivers/pci/bus.c: pci_bus_add_device, drivers/base/dd.c: driver_bound", 30 * time.Second, pciDevices},
 	// Ports are bound by a work item after port or driver has come; a mouse takes a second to say what it is.
 	{"serio", "drivers/input/serio/serio.c: serio_handle_event", 4 * time.Second, serioPorts},
 }
@@ -66,11 +68,12 @@ func Kinds() []string {
 }
 
 // Watch looks for witnesses and remembers since when each has been seen, so that hardware which never finishes is
-// given up after the time that the kernel itself gives it. A Watch is used by one goroutine at a time.
+// given up after the time that the kernel itself gives it. A Watch is used by one goroutine at a time, but for [Watch.Note].
 type Watch struct {
 	roots hotplug.Roots
 	now   func() time.Time
 	seen  map[string]*sighting
+	pci   pciAdded
 }
 
 type sighting struct {
@@ -93,7 +96,7 @@ func (w *Watch) Pending() (pending, givenUp []Witness) {
 	for _, s := range w.seen {
 		s.fresh = false
 	}
-	t := table{sys: sysdir(w.roots), dev: devdir(w.roots)}
+	t := table{sys: sysdir(w.roots), dev: devdir(w.roots), now: now, pci: &w.pci}
 	for i := range kinds {
 		t.kind = &kinds[i]
 		t.patience = t.kind.patience
@@ -133,6 +136,8 @@ func Witnesses(roots hotplug.Roots) []Witness {
 // table is one look through the kinds.
 type table struct {
 	sys, dev string
+	now      time.Time
+	pci      *pciAdded
 	kind     *kind
 	patience time.Duration
 	found    []found

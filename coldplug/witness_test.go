@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kudev/kudev/hotplug"
 )
 
 func whats(list []Witness) string {
@@ -120,4 +122,43 @@ func TestAWitnessIsGivenUpAfterTheKernelsOwnTimeAndOnce(t *testing.T) {
 	if p, _ := w.Pending(); len(p) != 1 {
 		t.Error("a new sighting does not count")
 	}
+}
+
+func TestAPluggedCardIsWaitedForUntilItsDriverIsBound(t *testing.T) {
+	const card = "/devices/pci0000:00/0000:00:05.0"
+	roots := tree(t, card+" bus/pci", "/bus/pci/drivers/e1000e -")
+	w := NewWatch(roots)
+	now := time.Now()
+	w.now = func() time.Time { return now }
+	event := func(action string, properties ...string) {
+		w.Note(hotplug.NewEvent(action, card, "pci", properties...))
+	}
+	pending := func(want string) {
+		t.Helper()
+		p, _ := w.Pending()
+		if got := whats(p); got != want {
+			t.Errorf("got  %swant %s", got, want)
+		}
+	}
+	const offered, probed = "pci-device 0000:00:05.0: it is about to be given to the drivers\n", "pci-device 0000:00:05.0: its driver is at it\n"
+	pending("")
+	event("add", "SYNTH_UUID=0") // a trigger's
+	pending("")
+	event("add")
+	pending(offered)
+	grow(t, roots, "link "+card+"/driver /bus/pci/drivers/e1000e")
+	now = now.Add(time.Second)
+	pending(probed)
+	event("bind")
+	pending("")
+
+	os.Remove(roots.Sys + card + "/driver")
+	event("add") // and no driver takes it
+	pending(offered)
+	now = now.Add(time.Second)
+	pending("")
+
+	event("add")
+	os.RemoveAll(roots.Sys + card)
+	pending("")
 }
