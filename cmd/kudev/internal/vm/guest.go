@@ -276,6 +276,11 @@ func (g *Guest) Console() string { return withoutEscapes(g.console.String()) }
 // Why returns what explains a failure, for the end of its message: QEMU's own words and the console's last lines.
 func (g *Guest) Why() string {
 	var b strings.Builder
+	select {
+	case <-g.ended:
+		fmt.Fprintf(&b, "\nQEMU: %v", g.qemu.ProcessState)
+	default:
+	}
 	for line := range strings.Lines(g.stderr.String()) {
 		if !strings.Contains(line, "has no peer") { // a network card without a cable is what we want
 			fmt.Fprintf(&b, "\nQEMU: %s", strings.TrimSpace(line))
