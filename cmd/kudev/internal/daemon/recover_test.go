@@ -20,6 +20,7 @@ func recoverer(roots hotplug.Roots, busy func()) (*Daemon, func() []string) {
 	var mu sync.Mutex
 	var handled []string
 	d := &Daemon{opts: Options{Roots: roots}, log: (*log.Logger)(nil), journal: NewJournal()}
+	d.watch = newWitnesses(d)
 	d.queue = hotplug.NewQueue(func(_ context.Context, ev *hotplug.Event) (bool, error) {
 		mu.Lock()
 		defer mu.Unlock()
