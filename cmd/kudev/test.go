@@ -80,7 +80,7 @@ func runTest(ctx context.Context, e *env, args []string) error {
 			err = errors.Join(err, e.writeJSON(out.Entry))
 		}
 		switch {
-		case err == nil, daemon.OnlyRun(err): // the event was handled, and what a program of RUN made of it is logged
+		case err == nil:
 			return nil
 		case out.Entry != nil && cfg.LogLevel() <= modload.LevelWarn: // it is logged, too
 			return exitStatus(1)

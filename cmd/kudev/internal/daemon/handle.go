@@ -78,9 +78,7 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 		}
 		return caused, err
 	}
-	if err := d.runAll(ctx, h, ev, dev, &res, applied); err != nil {
-		errs = append(errs, runError{err})
-	}
+	errs = append(errs, d.runAll(ctx, h, ev, dev, &res, applied))
 	if watched { // whatever RUN did to the node, or how it ended
 		watched = false
 		if err := d.nodes.Begin(dev); err != nil {
@@ -116,7 +114,7 @@ func (d *Daemon) handleLater(h *host, ev *hotplug.Event, dev *hotplug.Device, re
 	e.Note = "its modules were put off until the disks were there"
 	err := guarded(func() error { return d.runAll(ctx, h, ev, dev, &res, applied) })
 	if err != nil {
-		if !failed {
+		if !failed && !onlyRun(err) {
 			d.counters.FailedLater.Add(1)
 		}
 		d.say(h.Log(), e, err)
@@ -150,7 +148,8 @@ func (d *Daemon) say(log modload.Logger, e *Entry, err error) {
 	log.Warn(e.Error)
 }
 
-// finish tells listeners, and writes the event down when it is over.
+// finish tells listeners, and writes the event down when it is over. The error is why the event has failed. What went wrong in RUN
+// is said and written down, and is none: as with udev, the event is handled.
 func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied *hotplug.Applied, errs []error, over bool) error {
 	e := h.entry
 	if applied != nil {
@@ -173,6 +172,9 @@ func (d *Daemon) finish(h *host, ev *hotplug.Event, dev *hotplug.Device, applied
 	if over {
 		d.journal.Add(e)
 		d.found(e)
+	}
+	if onlyRun(err) {
+		return nil
 	}
 	return err
 }
@@ -223,7 +225,7 @@ func (d *Daemon) origin(e *Entry, ev *hotplug.Event) {
 	}
 }
 
-// runAll runs RUN in its order: builtins and programs.
+// runAll runs RUN in its order, builtins and programs, and then keeps the record. What RUN failed with is a runError.
 func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *hotplug.Device, res *hotplug.Result, applied *hotplug.Applied) error {
 	var errs []error
 	for _, cmd := range res.Run {
@@ -262,10 +264,14 @@ func (d *Daemon) runAll(ctx context.Context, h *host, ev *hotplug.Event, dev *ho
 			break
 		}
 	}
+	var kept error
 	if ev.Action() != "remove" {
-		errs = append(errs, d.store.Finish(dev, applied))
+		kept = d.store.Finish(dev, applied)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(runError{err}, kept)
+	}
+	return kept
 }
 
 // runError is what programs and builtins of RUN failed with.
@@ -273,15 +279,15 @@ type runError struct{ error }
 
 func (e runError) Unwrap() error { return e.error }
 
-// OnlyRun says whether an event's error is of its RUN alone: udev counts the event as handled all the same.
-func OnlyRun(err error) bool {
+// onlyRun says whether an event's error is of its RUN alone.
+func onlyRun(err error) bool {
 	switch err := err.(type) {
 	case runError:
 		return true
 	case interface{ Unwrap() []error }:
-		return !slices.ContainsFunc(err.Unwrap(), func(err error) bool { return !OnlyRun(err) })
+		return !slices.ContainsFunc(err.Unwrap(), func(err error) bool { return !onlyRun(err) })
 	case interface{ Unwrap() error }:
-		return OnlyRun(err.Unwrap())
+		return onlyRun(err.Unwrap())
 	}
 	return false
 }
