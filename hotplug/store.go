@@ -217,6 +217,15 @@ func (s *Store) Finish(dev *Device, applied *Applied) error {
 	return err
 }
 
+// RecordError is why a device's record could not be kept.
+type RecordError struct {
+	ID  string // the device's, such as b8:0
+	Err error
+}
+
+func (e *RecordError) Error() string { return "record " + e.ID + ": " + e.Err.Error() }
+func (e *RecordError) Unwrap() error { return e.Err }
+
 // before returns what the device has: what its record says, and one that could not be written would say.
 func (s *Store) before(dev *Device) (*Record, error) {
 	old := new(Record)
@@ -424,14 +433,14 @@ func (s *Store) writeRecord(dev *Device, rec *Record, persist bool, old *Record)
 	}
 	run, err := os.OpenRoot(s.roots.RunDir())
 	if err != nil {
-		return fmt.Errorf("record %s: %w", id, err)
+		return &RecordError{id, err}
 	}
 	defer run.Close()
 	if none {
 		return removeFile(run, name)
 	}
 	if err := writeFile(run, name, text, perm); err != nil {
-		return fmt.Errorf("record %s: %w", id, err)
+		return &RecordError{id, err}
 	}
 	return nil
 }

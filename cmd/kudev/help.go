@@ -29,7 +29,7 @@ kudev check --module-root /mnt --release 6.1.0-56-amd64`}
 It returns when every device is handled, no module is being loaded and the
 kernel has finished what it does in the background, and says what it waited for.
 Without a daemon it is the daemon for that while. Exit status 1: a load failed,
-or the time was up; the names follow.`, `
+a record could not be kept, or the time was up; the names follow.`, `
 kudev coldplug
 kudev coldplug --wait-for /dev/disk/by-label/root --timeout 30s`}
 	case "config":

@@ -142,6 +142,17 @@ func TestASettleWaitsForTheColdplugOfTheStart(t *testing.T) {
 	}
 }
 
+func TestARecordThatCannotBeKeptFailsTheColdplug(t *testing.T) {
+	o, _, _ := small(t, "/devices/virtual/block/one subsystem=block dev=240:1\n\tuevent DEVNAME=one\n", `ENV{SEEN}="1"`)
+	must(t, os.MkdirAll(o.Roots.Run+"/udev", 0o755))
+	must(t, os.WriteFile(o.Roots.Run+"/udev/data", nil, 0o644)) // where records would lie
+	a, err := run(t, o).Coldplug(t.Context(), WaitOptions{})
+	must(t, err)
+	if err := a.Err(); err == nil || !strings.HasPrefix(err.Error(), "failed: record b240:1: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // panicking is a machine on which running a program goes wrong.
 type panicking struct{}
 

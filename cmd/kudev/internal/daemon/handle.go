@@ -140,6 +140,10 @@ func guarded(f func() error) (err error) {
 // say logs what went wrong with an event, and writes it down in its entry.
 func (d *Daemon) say(log modload.Logger, e *Entry, err error) {
 	e.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+	var record *hotplug.RecordError
+	if errors.As(err, &record) {
+		e.NotKept = record.Error()
+	}
 	var panicked *hotplug.PanicError
 	if errors.As(err, &panicked) {
 		log.Error(e.Error, "stack", string(panicked.Stack))

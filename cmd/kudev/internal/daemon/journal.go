@@ -36,6 +36,7 @@ type Entry struct {
 	Rules    []RuleLine `json:"rules,omitempty"`   // what matched, in order
 	Modules  []Module   `json:"modules,omitempty"` // each that was asked for, dependencies included, in order of its start
 	NoModule bool       `json:"no_module,omitempty"`
+	NotKept  string     `json:"not_kept,omitempty"` // why the record could not be
 	Node     *Node      `json:"node,omitempty"`
 	Links    []string   `json:"links,omitempty"`    // below /dev, that are this device's now
 	Unlinked []string   `json:"unlinked,omitempty"` // below /dev, that were this device's before

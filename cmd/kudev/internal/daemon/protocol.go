@@ -50,7 +50,7 @@ type Account struct {
 	Kernel    Micros      `json:"waited_for_kernel_us"` // with nothing else to do
 	Waited    []WaitedFor `json:"waited_for,omitempty"` // the witnesses of unfinished kernel work
 	GivenUp   []string    `json:"given_up,omitempty"`   // witnesses that outlasted the kernel's own limits
-	Failed    []string    `json:"failed,omitempty"`     // loads that failed, and devices that the kernel refused to announce
+	Failed    []string    `json:"failed,omitempty"`     // loads that failed, devices that the kernel refused to announce, and records that could not be written
 	Pending   []string    `json:"pending,omitempty"`    // at the limit: what was not done
 	NoModule  []string    `json:"no_module,omitempty"`  // modaliases for which there is no module
 	Found     string      `json:"found,omitempty"`      // the device that made what was waited for

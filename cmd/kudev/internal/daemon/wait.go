@@ -66,6 +66,9 @@ func (t *tally) add(e *Entry) {
 			a.Failed = addName(a.Failed, m.Name+": "+m.Error)
 		}
 	}
+	if e.NotKept != "" {
+		a.Failed = addName(a.Failed, e.NotKept)
+	}
 	if e.NoModule {
 		a.NoModule = addName(a.NoModule, e.Modalias)
 	}
