@@ -64,8 +64,11 @@ func fileMode(m fs.FileMode) uint32 {
 	return bits
 }
 
+// errOthersNode is why a node is not given its owner and mode.
+var errOthersNode = errors.New("is another device's")
+
 // applyNode gives the device's node its owner, group and mode. A node with another number is somebody else's and is left
-// alone; one that is missing is made when make says so, since then the kernel does not make it.
+// alone, which is an errOthersNode; one that is missing is made when make says so, since then the kernel does not make it.
 func (r Roots) applyNode(dev *Device, res NodeResult, action string, make bool) error {
 	name := dev.Devname()
 	num, ok := dev.Devnum()
@@ -97,7 +100,7 @@ func (r Roots) applyNode(dev *Device, res NodeResult, action string, make bool) 
 	have, block, isNode := nodeDevnum(&st)
 	standIn := r.DevDir() != "/dev" && st.Mode&unix.S_IFMT == unix.S_IFREG // of a test's /dev
 	if !standIn && (!isNode || have != num || block != dev.IsBlock()) {
-		return fmt.Errorf("node %s: is another device's, %s: left alone", name, describeNode(&st))
+		return fmt.Errorf("node %s: %w, %s: left alone", name, errOthersNode, describeNode(&st))
 	}
 	if err := want.apply(fd, &st, action == "add"); err != nil {
 		return fmt.Errorf("node %s: %w", name, err)

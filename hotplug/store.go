@@ -51,6 +51,7 @@ type Applied struct {
 	Taken      []string // links that were not made, since something that is no link has the name, such as a node
 	Dropped    []string // links that it claimed before and no longer does
 	Renamed    string   // the interface's name before, "" when it was not renamed
+	Others     error    // why the node was left alone though nothing failed: it is another device's, or none
 	Kept       error    // why an interface keeps its name though nothing failed: it is up, or the new one can be no interface's
 
 	persist bool // the record is to outlive the initramfs
@@ -141,7 +142,11 @@ func (s *Store) Apply(ctx context.Context, ev *Event, dev *Device, res *Result) 
 			dev.rename(res.Name)
 		}
 	}
-	errs = append(errs, s.roots.applyNode(dev, res.Node, ev.Action(), s.opts.MakeNodes))
+	if err := s.roots.applyNode(dev, res.Node, ev.Action(), s.opts.MakeNodes); errors.Is(err, errOthersNode) {
+		applied.Others = err
+	} else {
+		errs = append(errs, err)
+	}
 
 	rec := &Record{Priority: res.Priority, Initialized: old.Initialized, Version: 1}
 	for _, tag := range res.Tags {

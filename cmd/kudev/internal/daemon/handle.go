@@ -61,6 +61,9 @@ func (d *Daemon) handle(ctx context.Context, ev *hotplug.Event) (caused bool, er
 	if applied.Kept != nil {
 		h.Log().Warn("the interface keeps its name", "error", applied.Kept)
 	}
+	if applied.Others != nil {
+		h.Log().Warn(applied.Others.Error())
+	}
 	for _, name := range applied.Taken {
 		h.Log().Warn("link not made: something that is no link has the name", "link", name)
 	}
@@ -343,7 +346,7 @@ func noteApplied(e *Entry, dev *hotplug.Device, res *hotplug.Result, applied *ho
 	if applied.Renamed != "" {
 		e.Name = res.Name
 	}
-	if name := dev.Devname(); name != "" && e.Action != "remove" {
+	if name := dev.Devname(); name != "" && e.Action != "remove" && applied.Others == nil {
 		e.Node = &Node{Path: "/dev/" + name, UID: res.Node.UID, GID: res.Node.GID}
 		if res.Node.Mode != nil {
 			e.Node.Mode = fmt.Sprintf("%04o", res.Node.Mode.Perm())
