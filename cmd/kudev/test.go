@@ -56,7 +56,7 @@ func runTest(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg)}
+	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg), Names: *names}
 	if err := in.apply(&once, *apply); err != nil {
 		return err
 	}

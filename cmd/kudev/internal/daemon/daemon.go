@@ -46,6 +46,7 @@ type Options struct {
 	Kernel    modload.Kernel // nil: the machine's
 	RulesDirs []string       // when given, all the rules there are
 	HWDB      string
+	Names     string // when names of users and groups are looked up: see PolicyOptions
 	// Announce asks the kernel to announce a device again; nil writes to its uevent file.
 	Announce func(item coldplug.Item, message string) error
 
@@ -253,7 +254,7 @@ func (d *Daemon) openStore() {
 
 func (d *Daemon) loadPolicy(cfg *modload.Config) *Policy {
 	p := LoadPolicy(PolicyOptions{
-		Config: cfg, Roots: d.opts.Roots, RulesDirs: d.opts.RulesDirs, HWDB: d.opts.HWDB, Users: d.machine.Users,
+		Config: cfg, Roots: d.opts.Roots, RulesDirs: d.opts.RulesDirs, HWDB: d.opts.HWDB, Users: d.machine.Users, Names: d.opts.Names,
 		Builtins: builtin.Options{Network: network(d.opts.Roots)},
 	})
 	for _, problem := range p.Problems {

@@ -20,6 +20,7 @@ type Once struct {
 	Log       *log.Logger
 	RulesDirs []string // when given, all the rules there are, the highest first
 	HWDB      string
+	Names     string // when names of users and groups are looked up: see PolicyOptions
 	Kernel    modload.Kernel
 	Trace     *rules.Trace // may be nil
 	Globals   []string     // KEY=value, as udevadm control --property sets
@@ -85,7 +86,7 @@ func (o *Once) Decide(ctx context.Context, ev *hotplug.Event) (*Decided, error) 
 	}
 	defer d.loads.close()
 	policy := LoadPolicy(PolicyOptions{
-		Config: o.Config, Roots: o.Roots, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Users: d.machine.Users,
+		Config: o.Config, Roots: o.Roots, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Users: d.machine.Users, Names: o.Names,
 		Builtins: builtin.Options{DryRun: true, Network: network(o.Roots), Load: func(context.Context, string) error { return nil }},
 	})
 	d.machine.Load = func(context.Context, string, *Entry) error { return nil }
@@ -99,7 +100,7 @@ func (o *Once) Decide(ctx context.Context, ev *hotplug.Event) (*Decided, error) 
 // daemon makes what handles an event, with no sockets.
 func (o *Once) daemon() (*Daemon, error) {
 	d := &Daemon{
-		opts: Options{Config: o.Config, Roots: o.Roots, Log: o.Log, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Kernel: o.Kernel, Sink: noSink{}, Transient: true},
+		opts: Options{Config: o.Config, Roots: o.Roots, Log: o.Log, RulesDirs: o.RulesDirs, HWDB: o.HWDB, Names: o.Names, Kernel: o.Kernel, Sink: noSink{}, Transient: true},
 		log:  o.Log, journal: NewJournal(), ctx: context.Background(),
 		shared: true,
 	}

@@ -38,6 +38,8 @@ type PolicyOptions struct {
 	HWDB string
 	// Users looks up the names of OWNER and GROUP.
 	Users rules.Users
+	// Names is when: "early" or "" as the rules are read, "late" when one runs, "never" not at all.
+	Names string
 	// Builtins is what the builtins get besides the database.
 	Builtins builtin.Options
 }
@@ -53,7 +55,11 @@ func LoadPolicy(o PolicyOptions) *Policy {
 	}
 	p.files, p.dirs = stateOfFiles(p.Sources), stateOfDirs(p.Sources)
 	set, problems := rules.Parse(p.Sources)
-	program, more := rules.Compile(set, rules.Options{Users: o.Users})
+	compile := rules.Options{Users: o.Users, NoNames: o.Names == "never"}
+	if o.Names == "late" {
+		compile.Users = nil
+	}
+	program, more := rules.Compile(set, compile)
 	p.Program, p.Problems = program, append(problems, more...)
 	opts := o.Builtins
 	if o.HWDB != "" {
