@@ -48,6 +48,7 @@ func runExplain(ctx context.Context, e *env, args []string) error {
 	asJSON := flags.Bool("json", false, "print JSON")
 	all := flags.Bool("all", false, "name the rules that do not match too, and the key at which each stops")
 	action := flags.StringP("action", "a", "add", "for an event with this `ACTION`")
+	rulesDirs := flags.StringArray("rules-dir", nil, "by the rules from `DIR` alone; again: with lower precedence")
 	tree := e.treeFlags(flags)
 	rest, err := e.parse(flags, args)
 	if err != nil {
@@ -69,7 +70,7 @@ func runExplain(ctx context.Context, e *env, args []string) error {
 		x.Notes = append(x.Notes, err.Error())
 	}
 	if item, err := e.lookupDevice(rest[0]); err == nil {
-		err = e.explainDevice(ctx, x, cfg, index, item.Devpath, *action, *all)
+		err = e.explainDevice(ctx, x, cfg, index, item.Devpath, *action, *rulesDirs, *all)
 		if err != nil {
 			return err
 		}
@@ -110,7 +111,7 @@ func (e *env) explainAlias(x *explanation, cfg *modload.Config, index *modload.I
 	}
 }
 
-func (e *env) explainDevice(ctx context.Context, x *explanation, cfg *modload.Config, index *modload.Index, devpath, action string, all bool) error {
+func (e *env) explainDevice(ctx context.Context, x *explanation, cfg *modload.Config, index *modload.Index, devpath, action string, rulesDirs []string, all bool) error {
 	dev, err := e.roots.Device(devpath)
 	if err != nil {
 		return err
@@ -126,7 +127,11 @@ func (e *env) explainDevice(ctx context.Context, x *explanation, cfg *modload.Co
 		x.Notes = append(x.Notes, "its driver is "+d)
 	}
 	trace := &rules.Trace{All: all}
-	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg), Trace: trace}
+	once := daemon.Once{Config: cfg, Roots: e.roots, Log: e.logger(cfg), Trace: trace, RulesDirs: rulesDirs}
+	warnOfMissing(rulesDirs, once.Log)
+	if rulesDirs == nil {
+		once.RulesDirs = e.daemonRulesDirs(ctx, cfg)
+	}
 	ev, err := once.Event(devpath, action)
 	if err != nil {
 		return err
@@ -158,6 +163,20 @@ func (e *env) explainDevice(ctx context.Context, x *explanation, cfg *modload.Co
 	}
 	x.Last = x.Last[max(0, len(x.Last)-5):]
 	return nil
+}
+
+// daemonRulesDirs are what the running daemon was given as --rules-dir; nil when none runs, or none that tells us.
+func (e *env) daemonRulesDirs(ctx context.Context, cfg *modload.Config) []string {
+	conn, end, err := e.connect(ctx, cfg)
+	if err != nil {
+		return nil
+	}
+	defer end()
+	r, err := conn.Ask(daemon.Request{Do: "status"})
+	if err != nil || r.Status == nil {
+		return nil
+	}
+	return r.Status.RulesDirs
 }
 
 func (x *explanation) print(w io.Writer) error {

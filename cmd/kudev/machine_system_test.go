@@ -222,6 +222,19 @@ func TestWhatTheKernelDidNotSendIsRefusedAndCounted(t *testing.T) {
 	d.stop(syscall.SIGTERM)
 }
 
+func TestExplainGoesByTheRulesOfTheDaemonThatRuns(t *testing.T) {
+	m := newMachine(t, buildKudev(t), oneDisk, `SUBSYSTEM=="block", SYMLINK+="by/$kernel"`)
+	d := m.start()
+	rule := "rule     " + m.dir + "/rules/10-a.rules:1"
+	if got := m.must("$KUDEV explain /devices/virtual/block/one"); !strings.Contains(got, rule) {
+		t.Errorf("the daemon's rules are not those of\n%s", got)
+	}
+	if got := m.must("$KUDEV explain --rules-dir " + m.dir + "/none /devices/virtual/block/one"); strings.Contains(got, rule) {
+		t.Errorf("another directory was asked for, and not taken:\n%s", got)
+	}
+	d.stop(syscall.SIGTERM)
+}
+
 func TestADeviceThatVanishesWhileItIsHandledIsNoFailure(t *testing.T) {
 	m := newMachine(t, buildKudev(t), oneDisk, `SUBSYSTEM=="block", ACTION=="add", PROGRAM=="/bin/sh -c 'touch /run/began; while test -e /sys/devices/virtual/block/one; do sleep 0.01; done'"
 SUBSYSTEM=="block", ATTR{size}=="?*", SYMLINK+="by/size"

@@ -436,6 +436,12 @@ func (d *Daemon) Status() *Status {
 		Rules: policy.Shown(), RuleCount: policy.Count(), Reloads: d.reloads.Load(), Journal: d.journal.Len(),
 		RSSBytes: residentBytes(),
 	}
+	for _, dir := range d.opts.RulesDirs {
+		if abs, err := filepath.Abs(dir); err == nil {
+			dir = abs
+		}
+		s.RulesDirs = append(s.RulesDirs, dir)
+	}
 	s.Waiting = d.watch.waiting()
 	d.mu.Lock()
 	s.ReloadError, s.Registered, s.Problems = d.reloadError, d.registered, slices.Clone(d.problems)

@@ -29,7 +29,8 @@ type Status struct {
 	Stopped       bool     `json:"stopped"` // udevadm control --stop-exec-queue
 	Tree          string   `json:"tree"`
 	Release       string   `json:"release"`
-	Rules         string   `json:"rules"` // "embedded", or the directories
+	Rules         string   `json:"rules"`                // "embedded", or the directories
+	RulesDirs     []string `json:"rules_dirs,omitempty"` // of --rules-dir, absolute: all the rules there are
 	RuleCount     int      `json:"rule_count"`
 	Reloads       uint64   `json:"reloads"`
 	ReloadError   string   `json:"reload_error,omitempty"` // why the last reload was refused
