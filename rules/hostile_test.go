@@ -153,6 +153,13 @@ func TestAProgramThatFloodsIsCut(t *testing.T) {
 	}
 }
 
+// vanishes takes the device away when a program is run, and writes attributes for real.
+type vanishes struct{ floods }
+
+func (vanishes) SetAttr(dev *hotplug.Device, name, value string) error {
+	return dev.SetAttr(name, value)
+}
+
 func TestADeviceThatVanishesHalfWay(t *testing.T) {
 	roots := hotplug.Roots{Sys: t.TempDir()}
 	at := roots.Sys + "/devices/virtual/block/sda"
@@ -172,8 +179,9 @@ ATTR{queue/x}="2", ENV{E}="$attr{queue/x}."
 SUBSYSTEM=="block", ENV{END}="1"
 `)
 	ev := hotplug.NewEvent("add", "/devices/virtual/block/sda", "block")
-	host := floods{&Recorder{}, func() { os.RemoveAll(roots.Sys + "/devices") }}
-	res, err := program.Evaluate(context.Background(), ev, roots.EventDevice(ev), host, nil)
+	host := vanishes{floods{&Recorder{}, func() { os.RemoveAll(roots.Sys + "/devices") }}}
+	trace := &Trace{}
+	res, err := program.Evaluate(context.Background(), ev, roots.EventDevice(ev), host, trace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +189,13 @@ SUBSYSTEM=="block", ENV{END}="1"
 		if got := valueOf(res, key); got != want {
 			t.Errorf("%s=%q, want %q", key, got, want)
 		}
+	}
+	var said []string
+	for _, step := range trace.Steps {
+		said = append(said, step.Notes...)
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "cannot write the attribute") || !strings.Contains(said[0], "queue/x of /devices/virtual/block/sda") {
+		t.Errorf("said: %q", said)
 	}
 }
 
