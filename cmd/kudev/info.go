@@ -68,6 +68,9 @@ func runInfo(ctx context.Context, e *env, args []string) error {
 	if !slices.Contains([]string{"off", "short", "pretty"}, f.json) {
 		return misuse("unknown JSON form %q", f.json)
 	}
+	if f.json != "off" && (f.walk || f.tree) {
+		return misuse("--json is of properties: it does not go with --attribute-walk or --tree")
+	}
 	if f.waitFor != "" {
 		if err := new(timeout).Set(f.waitFor); err != nil {
 			return misuse("option '--wait-for-initialization': %v", err)
