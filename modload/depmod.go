@@ -345,7 +345,7 @@ func (d *depmod) order() {
 	}
 	order, err := os.ReadFile(filepath.Join(d.Dir, "modules.order"))
 	if err != nil {
-		d.Log.Warn(fmt.Sprintf("could not open modules.order at %s: %v", d.Dir, cause(err)))
+		d.Log.Warn(fmt.Sprintf("could not open modules.order at %s: %s", d.Dir, strerror(err)))
 		return
 	}
 	if len(order) > 0 && order[len(order)-1] != '\n' {

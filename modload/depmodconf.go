@@ -31,7 +31,7 @@ func readDepmodConfig(paths []string, release string, log Logger) depmodConfig {
 	for _, path := range depmodConfigFiles(paths, log) {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			log.Error(fmt.Sprintf("file parse %s: %v", path, cause(err)))
+			log.Error(fmt.Sprintf("file parse %s: %s", path, strerror(err)))
 			continue
 		}
 		c.parse(path, string(data), release, log)
@@ -57,7 +57,7 @@ func depmodConfigFiles(paths []string, log Logger) []string {
 		}
 		entries, err := os.ReadDir(path)
 		if err != nil {
-			log.Error(fmt.Sprintf("files list %s: %v", path, cause(err)))
+			log.Error(fmt.Sprintf("files list %s: %s", path, strerror(err)))
 		}
 		for _, e := range entries {
 			name := e.Name()

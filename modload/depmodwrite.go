@@ -324,7 +324,7 @@ func (d *depmod) symbolAliases(wantBinary bool) (string, []indexEntry, error) {
 func (d *depmod) builtins(bool) (string, []indexEntry, error) {
 	data, err := os.ReadFile(filepath.Join(d.Dir, "modules.builtin"))
 	if err != nil {
-		d.Log.Warn(fmt.Sprintf("could not open modules.builtin at %s: %v", d.Dir, cause(err)))
+		d.Log.Warn(fmt.Sprintf("could not open modules.builtin at %s: %s", d.Dir, strerror(err)))
 		return "", nil, nil
 	}
 	entries := []indexEntry{}
@@ -342,7 +342,7 @@ func (d *depmod) builtins(bool) (string, []indexEntry, error) {
 func (d *depmod) builtinAliases(bool) (string, []indexEntry, error) {
 	data, err := os.ReadFile(filepath.Join(d.Dir, "modules.builtin.modinfo"))
 	if err != nil {
-		d.Log.Warn(fmt.Sprintf("could not open modules.builtin.modinfo at %s: %v", d.Dir, cause(err)))
+		d.Log.Warn(fmt.Sprintf("could not open modules.builtin.modinfo at %s: %s", d.Dir, strerror(err)))
 		return "", nil, nil
 	}
 	entries := []indexEntry{}

@@ -113,26 +113,9 @@ func (a *applet) kmodVersion() error {
 func strerror(err error) string {
 	var errno unix.Errno
 	if errors.As(err, &errno) {
-		return errnoText(errno)
+		return modload.ErrnoText(errno)
 	}
 	return err.Error()
-}
-
-// errnoText is Go's text for an errno as libc writes it: with a capital letter.
-func errnoText(errno unix.Errno) string {
-	text := errno.Error()
-	switch errno { // where the two differ in more than that
-	case unix.ENOEXEC:
-		return "Exec format error"
-	case unix.ENOMEM:
-		return "Cannot allocate memory"
-	case unix.ENODEV:
-		return "No such device"
-	}
-	if text != "" && text[0] >= 'a' && text[0] <= 'z' {
-		text = string(text[0]-'a'+'A') + text[1:]
-	}
-	return text
 }
 
 // absolute is a path made absolute as kmod does it: by putting the working directory in front.

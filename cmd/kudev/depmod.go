@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kudev/kudev/modload"
 )
 
@@ -153,7 +155,14 @@ func (a *applet) depmodError(dir string, err error) error {
 		a.errorf("could not open directory %s: %s", dir, strerror(path.Err))
 		a.say(levelFatal, "could not search modules: %s", strerror(path.Err))
 	default:
-		a.say(levelFatal, "%v", err)
+		text := err.Error()
+		var errno unix.Errno
+		if errors.As(err, &errno) {
+			if rest, ok := strings.CutSuffix(text, errno.Error()); ok {
+				text = rest + modload.ErrnoText(errno)
+			}
+		}
+		a.say(levelFatal, "%s", text)
 	}
 	return exitStatus(1)
 }
