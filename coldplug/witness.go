@@ -68,7 +68,8 @@ func Kinds() []string {
 }
 
 // Watch looks for witnesses and remembers since when each has been seen, so that hardware which never finishes is
-// given up after the time that the kernel itself gives it. A Watch is used by one goroutine at a time, but for [Watch.Note].
+// given up after the time that the kernel itself gives it. A Watch is used by one goroutine at a time, but for
+// [Watch.Note] and [Watch.Forget].
 type Watch struct {
 	roots hotplug.Roots
 	now   func() time.Time

@@ -42,6 +42,13 @@ func (w *Watch) Note(ev *hotplug.Event) {
 	}
 }
 
+// Forget drops what Note has taken in: events were lost, and with them, perhaps, those that it waits for.
+func (w *Watch) Forget() {
+	w.pci.mu.Lock()
+	defer w.pci.mu.Unlock()
+	clear(w.pci.since)
+}
+
 func pciDevices(t *table) {
 	t.pci.mu.Lock()
 	defer t.pci.mu.Unlock()

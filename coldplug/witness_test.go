@@ -159,6 +159,10 @@ func TestAPluggedCardIsWaitedForUntilItsDriverIsBound(t *testing.T) {
 	pending("")
 
 	event("add")
+	w.Forget() // the bind may be lost
+	pending("")
+
+	event("add")
 	os.RemoveAll(roots.Sys + card)
 	pending("")
 }

@@ -287,6 +287,7 @@ func (d *Daemon) receive(ctx context.Context) {
 			d.freshen(ctx)
 		}
 		for _, ev := range batch[:n] {
+			d.watch.watch.Note(ev)
 			d.take(ctx, ev)
 		}
 		clear(batch[:n])
@@ -313,7 +314,6 @@ func (d *Daemon) take(ctx context.Context, ev *hotplug.Event) {
 		d.lastSeqnum.Store(n)
 	}
 	d.known.note(d.opts.Roots, ev)
-	d.watch.watch.Note(ev)
 	if err := d.queue.Add(ctx, ev); err != nil && ctx.Err() == nil {
 		d.log.Error("queue an event: "+err.Error(), "event", ev)
 	}

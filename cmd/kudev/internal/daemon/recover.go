@@ -21,6 +21,7 @@ func (d *Daemon) overflow(ctx context.Context) {
 		d.take(ctx, ev)
 		return ctx.Err()
 	})
+	d.watch.watch.Forget()
 	d.counters.Lost.Add(dropped)
 	text := fmt.Sprintf("the kernel dropped %d events: the socket was full", dropped)
 	d.log.Warn(text)
