@@ -11,7 +11,7 @@ import (
 //
 // Debian's 26,180 aliases take about 1 MB. It never changes; any number of goroutines may search it.
 type automaton struct {
-	root    uint32
+	headTable
 	nodes   []node
 	kids    []uint32 // references: an index into nodes, or with leafBit into leaves
 	leaves  []leaf
@@ -19,7 +19,7 @@ type automaton struct {
 	values  []value
 	modules []rankedName
 	tails   []tail
-	text    string // of all nodes and leaves
+	endings []ending
 }
 
 const leafBit = 1 << 31
@@ -62,11 +62,30 @@ type rankedName struct {
 	priority uint32
 }
 
+// An ending is one of the few tails behind a head, in the trie's order: so it begins as the one before it does, for a while.
+type ending struct {
+	tail, count uint16
+	values      uint32
+	shared      uint8 // parts that are those of the ending before it, and are not the last of either
+	wanted      uint8 // parts to be found, one behind the other
+}
+
 // A tail is the text between a pattern's stars, from its first star on.
 type tail struct {
 	parts []string
 	open  bool // the pattern ends with a star
 }
+
+// wanted is the number of parts that have to be found somewhere: the last of a tail that is not open has to be at the end.
+func (t *tail) wanted() uint8 {
+	if t.open {
+		return uint8(len(t.parts))
+	}
+	return uint8(len(t.parts) - 1)
+}
+
+// anyTail is the number of the tail that is nothing but a star.
+const anyTail = 1
 
 func (t *tail) match(s string) bool {
 	parts := t.parts
@@ -79,34 +98,18 @@ func (t *tail) match(s string) bool {
 		s = s[:len(s)-len(last)]
 	}
 	for _, p := range parts {
-		i := find(s, p)
+		var i int
+		if len(p) == 2 { // as the names of most fields are
+			i = findTwo(s, p[0], p[1])
+		} else {
+			i = find(s, p)
+		}
 		if i < 0 {
 			return false
 		}
 		s = s[i+len(p):]
 	}
 	return true
-}
-
-// find is strings.Index for texts that are mostly near, as a field's name is behind the eight digits of another.
-func find(s, text string) int {
-	if len(text) == 0 {
-		return 0
-	}
-	near, c := min(len(s)-len(text)+1, 12), text[0]
-	for i := 0; i < near; i++ {
-		if s[i] == c && s[i:i+len(text)] == text {
-			return i
-		}
-	}
-	if near < 12 {
-		return -1
-	}
-	i := strings.Index(s[near:], text)
-	if i < 0 {
-		return -1
-	}
-	return near + i
 }
 
 const (
@@ -131,13 +134,54 @@ type search struct {
 	seenBuf  [searchSeen]uint32 // references
 }
 
-// run finds the values of every pattern that matches, in order of priority. It is false for what is left to the walk through the file: the
-// rare key that leads to more than a search has room for, or to different modules of one priority.
-func (s *search) run() bool {
-	s.from(s.root, 0)
-	if s.overflow {
-		return false
+// run finds the values of every pattern that matches, behind the heads that were found, in order of priority. It is false for what is left
+// to the walk through the file: the rare key that leads to more than a search has room for, or to different modules of one priority.
+func (s *search) run(heads []found) bool {
+	for _, f := range heads {
+		h := s.head(f, f.of(s.key))
+		if h == nil {
+			continue
+		}
+		switch rest := int(h.length); {
+		case h.count == 0 && h.tail == 0:
+			s.from(h.values, rest)
+		case h.count == 0:
+			s.few(s.endings[h.values:][:h.tail], s.key[rest:])
+		case h.tail <= anyTail || s.tails[h.tail].match(s.key[rest:]):
+			s.emit(h.values, int(h.count))
+		}
 	}
+	return !s.overflow && s.sort()
+}
+
+// few tries endings. What is shared is looked for once.
+func (s *search) few(endings []ending, rest string) {
+	var behind [maxParts + 1]uint32 // each part of the last ending, as far as they were found; the first entry is for none of them
+	found := uint8(0)
+	for i := range endings {
+		e := &endings[i]
+		if e.shared > found {
+			continue // for want of what was not found before
+		}
+		t := &s.tails[e.tail]
+		found = e.shared
+		at := int(behind[found])
+		for ; found < e.wanted; found++ {
+			i := find(rest[at:], t.parts[found])
+			if i < 0 {
+				break
+			}
+			at += i + len(t.parts[found])
+			behind[found+1] = uint32(at)
+		}
+		if found == e.wanted && (t.open || strings.HasSuffix(rest[at:], t.parts[found])) {
+			s.emit(e.values, int(e.count))
+		}
+	}
+}
+
+// sort puts the hits in order of priority.
+func (s *search) sort() bool {
 	for i := 1; i < s.count; i++ {
 		v := s.hitBuf[i]
 		m := s.values[v].module

@@ -8,9 +8,13 @@ import (
 	"strings"
 )
 
-// compileAfter is the number of look-ups in an index after which it is compiled: about as many as take as long as compiling. A start of
-// the machine has fewer, and pays neither the time nor the memory.
-const compileAfter = 4096
+// compileAfter is the number of bytes of an index for which a look-up is to be made before it is compiled: about so many are compiled in
+// the time of a look-up in the file. A start of the machine asks modules.alias.bin, of 1.3 MB, less often than that, and pays neither the
+// time nor the memory.
+const compileAfter = 320
+
+// askedEnough counts a look-up, and says whether it is the one with which to compile the index.
+func (t *trie) askedEnough() bool { return int(t.asked.Add(1)) == 1+len(t.data)/compileAfter }
 
 // errNotCompiled says that an index is used as it is: it is damaged, which the walk reports when it comes to the place, or it holds what
 // no depmod writes.
@@ -19,7 +23,7 @@ var errNotCompiled = errors.New("left as it is")
 // A compiler makes an automaton of a trie, node by node: without a list of the patterns, which would take some times the memory.
 type compiler struct {
 	t       *trie
-	a       automaton
+	a       *automaton
 	text    []byte
 	tails   map[string]uint16
 	modules map[string]uint32
@@ -32,30 +36,21 @@ func (t *trie) compile() (_ *automaton, err error) {
 	if t.files {
 		defer t.guard(debug.SetPanicOnFault(true), &err)
 	}
-	if t.root&^uint32(nodeOffset) == 0 {
-		return nil, errNotCompiled
-	}
-	c := compiler{t: t, tails: map[string]uint16{}, modules: map[string]uint32{}}
+	c := compiler{t: t, a: &automaton{}, tails: map[string]uint16{}, modules: map[string]uint32{}}
 	size := len(t.data) // what follows is about what depmod's indexes need, so that growing leaves little to collect
-	c.a.nodes = make([]node, 0, size/85)
-	c.a.kids = make([]uint32, 0, size/31)
-	c.a.leaves = make([]leaf, 0, size/50)
+	c.a.heads = make([]head, 1, 1+size/60)
 	c.a.values = make([]value, 0, size/46)
-	c.text = make([]byte, 0, size/14)
-	c.a.tails = []tail{{}} // the number 0 is for patterns without a star at their end
-	root, err := c.node(t.root, t.root&nodeOffset, 0)
-	if err != nil {
-		return nil, err
+	c.text = make([]byte, 0, size/3)
+	c.a.tails = []tail{{}, {open: true}} // the first is for patterns without a star at their end
+	c.tails["*"] = anyTail
+	if t.root&^uint32(nodeOffset) != 0 {
+		if err := c.literal(t.root, t.root&nodeOffset, make([]byte, 0, maxHead), 0); err != nil {
+			return nil, err
+		}
 	}
-	a := &automaton{root: root, text: string(c.text)}
-	a.nodes = append([]node(nil), c.a.nodes...)
-	a.kids = append([]uint32(nil), c.a.kids...)
-	a.leaves = append([]leaf(nil), c.a.leaves...)
-	a.sets = append([]setKid(nil), c.a.sets...)
-	a.values = append([]value(nil), c.a.values...)
-	a.modules = append([]rankedName(nil), c.a.modules...)
-	a.tails = append([]tail(nil), c.a.tails...)
-	return a, nil
+	c.a.text = string(c.text)
+	c.a.build()
+	return c.a, nil
 }
 
 // compileKeys makes a map of the keys of an index in which nobody looks for wildcards.
@@ -72,99 +67,177 @@ func (t *trie) compileKeys() {
 	}
 }
 
-// node compiles what lies below an offset in a node's prefix, or the node's own where it has none, and returns the reference to it.
-func (c *compiler) node(ref, p uint32, depth int) (uint32, error) {
+// A way leads from a node to a child, by a byte or a wildcard: to an offset in the child's prefix, or the child's own.
+type way struct {
+	by     byte
+	ref, p uint32
+}
+
+// literal takes in the patterns of which text is the beginning, as far as ref and p have led. Where a wildcard follows, text is a head.
+func (c *compiler) literal(ref, p uint32, text []byte, depth int) error {
 	if c.steps++; c.steps > len(c.t.data) || depth > 4096 {
-		return 0, errNotCompiled
+		return errNotCompiled
 	}
 	n, err := c.t.read(ref)
 	if err != nil {
-		return 0, err
+		return err
+	}
+	for ; p < n.prefixEnd && len(text) < maxHead; p++ {
+		b := c.t.data[p]
+		if special[b] {
+			return c.behind(text, depth, way{b, ref, p + 1})
+		}
+		if b >= 0x80 {
+			return errNotCompiled
+		}
+		text = append(text, b)
+	}
+	if len(text) == maxHead {
+		rest, err := c.node(ref, p, depth)
+		if err != nil {
+			return err
+		}
+		return c.head(text, head{values: rest})
+	}
+	if n.count > 0 {
+		values, err := c.values(&n)
+		if err == nil {
+			err = c.head(text, head{values: values, count: uint16(n.count)})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	ways, err := c.ways(&n)
+	if err != nil {
+		return err
+	}
+	var wild []way
+	for _, w := range ways {
+		if special[w.by] {
+			wild = append(wild, w)
+		}
+	}
+	if err := c.behind(text, depth, wild...); err != nil {
+		return err
+	}
+	for _, w := range ways {
+		if !special[w.by] {
+			if err := c.literal(w.ref, w.p, append(text, w.by), depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// behind takes in the wildcards behind a head: one star with text and more stars becomes the head's tail, all else a node.
+func (c *compiler) behind(text []byte, depth int, wild ...way) error {
+	if len(wild) == 0 {
+		return nil
+	}
+	if len(wild) == 1 && wild[0].by == '*' {
+		first := len(c.a.endings)
+		if few, err := c.few(wild[0].ref, wild[0].p, []byte{'*'}, first+maxEndings); err != nil {
+			return err
+		} else if few {
+			h := head{values: uint32(first), tail: uint16(len(c.a.endings) - first)}
+			if e := c.a.endings[first]; h.tail == 1 {
+				h = head{values: e.values, tail: e.tail, count: e.count}
+				c.a.endings = c.a.endings[:first]
+			}
+			return c.head(text, h)
+		}
+		c.a.endings = c.a.endings[:first]
+	}
+	place, err := c.choice(node{}, wild, depth)
+	if err != nil {
+		return err
+	}
+	return c.head(text, head{values: place})
+}
+
+// maxEndings is the number of tails up to which trying each is quicker than the automaton.
+const (
+	maxEndings = 8
+	maxParts   = 31 // of an ending
+)
+
+// few takes in what is below an offset in a node's prefix as endings, and reports whether there are no more than up to limit in all and
+// nothing but text and stars in them. What was taken in before that was known is left to be forgotten.
+func (c *compiler) few(ref, p uint32, text []byte, limit int) (bool, error) {
+	if c.steps++; c.steps > len(c.t.data) {
+		return false, errNotCompiled
+	}
+	n, err := c.t.read(ref)
+	if err != nil {
+		return false, err
 	}
 	prefix := c.t.data[p:n.prefixEnd]
-	literal := 0
-	for literal < len(prefix) && literal < 255 && !special[prefix[literal]] {
-		if prefix[literal] >= 0x80 {
-			return 0, errNotCompiled
+	ways, err := c.ways(&n)
+	if err != nil || bytes.IndexAny(prefix, "?[") >= 0 || bytes.Count(text, []byte{'*'}) > maxParts {
+		return false, err
+	}
+	text = append(text, prefix...)
+	if n.count > 0 {
+		if len(c.a.endings) == limit {
+			return false, nil
 		}
-		literal++
-	}
-	text := uint32(len(c.text))
-	c.text = append(c.text, prefix[:literal]...)
-	if len(c.text) > len(c.t.data) {
-		return 0, errNotCompiled
-	}
-	if n.children == 0 && 0 < n.count && n.count < 256 && (literal == len(prefix) || prefix[literal] == '*' && bytes.IndexAny(prefix[literal:], "?[") < 0) {
-		tail, err := c.tail(prefix[literal:])
+		number, err := c.tail(text)
 		if err != nil {
-			return 0, err
+			return false, err
 		}
 		values, err := c.values(&n)
-		c.a.leaves = append(c.a.leaves, leaf{text, values, tail, uint8(literal), uint8(n.count)})
-		return leafBit | uint32(len(c.a.leaves)-1), err
-	}
-	place := len(c.a.nodes)
-	made := node{text: text, length: uint8(literal), kids: uint32(len(c.a.kids))}
-	c.a.nodes = append(c.a.nodes, made)
-
-	type way struct{ ref, p uint32 }
-	var ways [128]way
-	var table []byte // the bytes that lead on, in order
-	if literal < len(prefix) {
-		b := prefix[literal]
-		ways[b&0x7F] = way{ref, p + uint32(literal) + 1}
-		table = append(c.scratch[:0:0], b)
-	} else {
-		if n.count > 0xFFFF {
-			return 0, errNotCompiled
-		}
-		made.count = uint16(n.count)
-		if made.values, err = c.values(&n); err != nil {
-			return 0, err
-		}
-		for i := range n.children {
-			b := int(n.first) + i
-			child := binary.BigEndian.Uint32(c.t.data[n.table+4*uint32(i):])
-			if child&nodeOffset == 0 {
-				continue
-			}
-			if b >= 0x80 || b == 0 {
-				return 0, errNotCompiled
-			}
-			ways[b] = way{child, child & nodeOffset}
-			table = append(table, byte(b))
-		}
-	}
-	for _, b := range table {
-		if b >= 0x80 {
-			return 0, errNotCompiled
-		}
-		made.bits[b>>6] |= 1 << (b & 63)
-		if b < 64 {
-			made.low++
-		}
-	}
-	c.a.kids = append(c.a.kids, make([]uint32, len(table))...)
-	for i, b := range table {
-		w := ways[b]
-		var kid uint32
-		if b == '[' {
-			kid, err = c.sets(w.ref, w.p, depth)
-		} else {
-			kid, err = c.node(w.ref, w.p, depth+1)
-		}
 		if err != nil {
-			return 0, err
+			return false, err
 		}
-		c.a.kids[int(made.kids)+i] = kid
+		t := &c.a.tails[number]
+		if len(t.parts) > maxParts {
+			return false, nil
+		}
+		e := ending{tail: number, count: uint16(n.count), values: values, wanted: t.wanted()}
+		if len(c.a.endings) > limit-maxEndings {
+			last := &c.a.endings[len(c.a.endings)-1]
+			for before := &c.a.tails[last.tail]; e.shared < min(e.wanted, last.wanted) && t.parts[e.shared] == before.parts[e.shared]; {
+				e.shared++
+			}
+		}
+		c.a.endings = append(c.a.endings, e)
+	} else if len(ways) == 0 {
+		return false, nil
 	}
-	c.a.nodes[place] = made
-	return uint32(place), nil
+	for _, w := range ways {
+		if w.by == '?' || w.by == '[' {
+			return false, nil
+		}
+		if few, err := c.few(w.ref, w.p, append(text, w.by), limit); !few || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// head takes in a head, whose text is still to be put to the others'.
+func (c *compiler) head(text []byte, h head) error {
+	h.text, h.length, h.kind = uint32(len(c.text)), uint16(len(text)), uint8(len(text))
+	if h.tail == 0 && h.count > 0 {
+		h.kind = wholeKey
+	}
+	h.bus = bytes.IndexByte(text, ':') >= 0 && !bytes.HasPrefix(text, []byte("symbol:"))
+	c.text = append(c.text, text...)
+	if len(c.text) > 2*len(c.t.data) || len(c.a.heads) > slotPlace {
+		return errNotCompiled
+	}
+	c.a.heads = append(c.a.heads, h)
+	return nil
 }
 
 // values takes in a node's values, and returns the place of the first.
 func (c *compiler) values(n *trieNode) (uint32, error) {
 	first := uint32(len(c.a.values))
+	if n.count > 0xFFFF {
+		return 0, errNotCompiled
+	}
 	at := n.values + 4
 	for range n.count {
 		if int(at)+4 > len(c.t.data) {
@@ -201,88 +274,19 @@ func (c *compiler) tail(text []byte) (uint16, error) {
 	if len(c.a.tails) == 1<<16 {
 		return 0, errNotCompiled
 	}
-	t := tail{open: text[len(text)-1] == '*'}
-	for _, b := range text {
+	t, start := tail{open: text[len(text)-1] == '*'}, 0
+	for i, b := range text {
 		if b >= 0x80 {
 			return 0, errNotCompiled
 		}
-	}
-	for part := range strings.SplitSeq(string(text), "*") {
-		if part != "" {
-			t.parts = append(t.parts, part)
+		if b == '*' {
+			start = i + 1
+		} else if i+1 == len(text) || text[i+1] == '*' {
+			t.parts = append(t.parts, string(text[start:i+1]))
 		}
 	}
 	i := uint16(len(c.a.tails))
 	c.a.tails = append(c.a.tails, t)
 	c.tails[string(text)] = i
 	return i, nil
-}
-
-// A setEnding is a set in a pattern, and where the pattern goes on.
-type setEnding struct {
-	text   string // from behind the opening bracket, with the closing one
-	ref, p uint32
-}
-
-// sets compiles the sets whose opening bracket lies behind, and returns the place of the first.
-func (c *compiler) sets(ref, p uint32, depth int) (uint32, error) {
-	endings, err := c.endings(nil, ref, p, nil, depth)
-	if err != nil || len(endings) == 0 {
-		return 0, errNotCompiled // a bracket that is never closed
-	}
-	first := len(c.a.sets)
-	c.a.sets = append(c.a.sets, make([]setKid, len(endings))...)
-	for i, e := range endings {
-		kid, err := c.node(e.ref, e.p, depth+1)
-		if err != nil {
-			return 0, err
-		}
-		s := setKid{kid: kid, last: i == len(endings)-1, high: inSet([]byte(e.text), 0x80)}
-		for b := range byte(0x80) {
-			if inSet([]byte(e.text), b) {
-				s.bits[b>>6] |= 1 << (b & 63)
-			}
-		}
-		c.a.sets[first+i] = s
-	}
-	return uint32(first), nil
-}
-
-func (c *compiler) endings(list []setEnding, ref, p uint32, text []byte, depth int) ([]setEnding, error) {
-	if c.steps++; c.steps > len(c.t.data) || depth > 4096 {
-		return nil, errNotCompiled
-	}
-	n, err := c.t.read(ref)
-	if err != nil {
-		return nil, err
-	}
-	for ; p < n.prefixEnd; p++ {
-		b := c.t.data[p]
-		if b >= 0x80 || len(text) == maxSet {
-			return nil, errNotCompiled
-		}
-		if text = append(text, b); b == ']' && closesSet(text) {
-			return append(list, setEnding{string(text), ref, p + 1}), nil
-		}
-	}
-	if n.count > 0 || n.children == 0 {
-		return nil, errNotCompiled
-	}
-	for i := range n.children {
-		b := n.first + byte(i)
-		child := binary.BigEndian.Uint32(c.t.data[n.table+4*uint32(i):])
-		if child&nodeOffset == 0 {
-			continue
-		}
-		if b >= 0x80 || len(text) == maxSet {
-			return nil, errNotCompiled
-		}
-		text := append(text[:len(text):len(text)], b)
-		if b == ']' && closesSet(text) {
-			list = append(list, setEnding{string(text), child, child & nodeOffset})
-		} else if list, err = c.endings(list, child, child&nodeOffset, text, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
 }

@@ -79,75 +79,68 @@ func setEnd(s string) int {
 // isPattern says whether s holds a wildcard.
 func isPattern(s string) bool { return strings.ContainsAny(s, "*?[") }
 
-// appendUnderscores is normalizeAlias into a buffer.
-func appendUnderscores(buf []byte, s string) ([]byte, bool) {
-	start := len(buf)
-	buf = append(buf, s...)
-	b := buf[start:]
-	if strings.IndexByte(s, '[') < 0 && strings.IndexByte(s, ']') < 0 { // as it is with nearly all: eight bytes at a time
-		i := 0
-		for ; i+8 <= len(b); i += 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
-			dashes := dashBytes(x)
-			binary.LittleEndian.PutUint64(b[i:], x^dashes>>7*('-'^'_'))
-		}
-		for ; i < len(b); i++ {
-			if b[i] == '-' {
-				b[i] = '_'
-			}
-		}
-		return buf, true
+// asIs says whether a look-up's key needs no rewriting: it is ASCII, without dashes and brackets.
+func asIs(s string) bool {
+	if len(s) < 8 {
+		return oddBytes(shortWord(s))&high == 0
 	}
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
+	end := len(s) - 8
+	for i := 0; i < end; i += 8 {
+		if oddBytes(word8(s, i))&high != 0 {
+			return false
+		}
+	}
+	return oddBytes(word8(s, end))&high == 0
+}
+
+// hasBus says whether a key begins as those of a bus do: there is a colon among the first sixteen bytes, and it is no symbol's. Of a key that
+// is not ASCII it says nothing.
+func hasBus(s string) bool {
+	if len(s) < 8 {
+		return between(shortWord(s), ':', ':')&high != 0 && s != "symbol:"
+	}
+	return (between(word8(s, 0), ':', ':')|between(word8(s, min(8, len(s)-8)), ':', ':'))&high != 0 && s[:7] != "symbol:"
+}
+
+// withUnderscores is normalizeAlias into a buffer, if that has the room.
+func withUnderscores(buf []byte, s string) (string, bool) {
+	n := len(s)
+	if n < 8 || n > cap(buf) {
+		return underscoresOutside(buf, s)
+	}
+	buf = buf[:n]
+	others := uint64(0)
+	for i := 0; ; i += 8 {
+		i = min(i, n-8)
+		x := word8(s, i)
+		others |= x | between(x, '[', ']')
+		binary.LittleEndian.PutUint64(buf[i:], x^(between(x, '-', '-')&high>>7)*('-'^'_'))
+		if i == n-8 {
+			break
+		}
+	}
+	if others&high != 0 {
+		return underscoresOutside(buf[:0], s)
+	}
+	return unsafe.String(unsafe.SliceData(buf), n), true
+}
+
+// underscoresOutside is withUnderscores for keys with brackets, in which a dash is a dash.
+func underscoresOutside(buf []byte, s string) (string, bool) {
+	buf = append(buf, s...)
+	for i := 0; i < len(buf); i++ {
+		switch buf[i] {
 		case '-':
-			b[i] = '_'
+			buf[i] = '_'
 		case ']':
-			return buf, false
+			return "", false
 		case '[':
 			end := strings.IndexByte(s[i:], ']')
 			if end < 0 {
-				return buf, false
+				return "", false
 			}
 			i += end
 		}
 	}
-	return buf, true
-}
-
-// dashBytes has the high bit of each byte of x that is a dash, and no other.
-func dashBytes(x uint64) uint64 {
-	const ones = 0x0101010101010101
-	const sevens = 0x7F * ones
-	x ^= '-' * ones
-	return ^((x&sevens + sevens) | x | sevens)
-}
-
-// holdsDashOrBracket says whether appendUnderscores has anything to do.
-func holdsDashOrBracket(s string) bool {
-	if len(s) < 8 {
-		for i := range len(s) {
-			if c := s[i]; c == '-' || c == '[' || c == ']' {
-				return true
-			}
-		}
-		return false
-	}
-	const ones = 0x0101010101010101
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
-	var found uint64
-	for ; len(b) > 8; b = b[8:] {
-		x := binary.LittleEndian.Uint64(b)
-		found |= zeroByte(x^'-'*ones) | zeroByte(x^'['*ones) | zeroByte(x^']'*ones)
-	}
-	b = unsafe.Slice(unsafe.StringData(s), len(s))
-	x := binary.LittleEndian.Uint64(b[len(b)-8:])
-	found |= zeroByte(x^'-'*ones) | zeroByte(x^'['*ones) | zeroByte(x^']'*ones)
-	return found != 0
-}
-
-// zeroByte is not 0 when one of the bytes of x is.
-func zeroByte(x uint64) uint64 {
-	const ones = 0x0101010101010101
-	return (x - ones) &^ x & (0x80 * ones)
+	return unsafe.String(unsafe.SliceData(buf), len(buf)), true
 }

@@ -19,6 +19,8 @@ import (
 type Index struct {
 	tree   *tree
 	policy *Policy
+
+	configured bool // the policy has aliases and commands of its own
 }
 
 // Open opens the tree of a configuration, and reads its policy. paths replace the directories of modprobe.d(5), where there are any.
@@ -30,14 +32,20 @@ func Open(cfg *Config, paths ...string) (*Index, error) {
 	if err == nil {
 		x.tree, err = openTree(cfg.Tree())
 	}
-	x.policy = readPolicy(cfg, x.tree, paths)
+	x.setPolicy(readPolicy(cfg, x.tree, paths))
 	return x, err
+}
+
+func (x *Index) setPolicy(p *Policy) {
+	x.policy, x.configured = p, len(p.aliases)+len(p.install)+len(p.remove) > 0
 }
 
 // OpenDir opens the tree in a directory, which need not be one of the running kernel, without any policy but the tree's own softdeps.
 func OpenDir(dir string) (*Index, error) {
 	t, err := openTree(dir)
-	return &Index{tree: t, policy: readModprobe(t, nil, "")}, err
+	x := &Index{tree: t}
+	x.setPolicy(readModprobe(t, nil, ""))
+	return x, err
 }
 
 // Dir is the tree's directory, "" when there is none.
@@ -112,52 +120,49 @@ func (x *Index) Match(alias string) iter.Seq[Match] {
 }
 
 func (x *Index) match(alias string, yield func(Match) bool) {
-	if holdsDashOrBracket(alias) {
-		if len(alias) > 256 {
-			x.matchLong(alias, yield)
+	if a := x.tree.alias.compiled(); a != nil && !x.configured {
+		answer := x.searchCompiled(a, ViaAlias, alias, false, yield)
+		if answer == otherwise {
+			var buf []byte
+			if len(alias) <= 64 { // less room is sooner cleared
+				var b [64]byte
+				buf = b[:0]
+			} else {
+				var b [512]byte
+				buf = b[:0]
+			}
+			if s, ok := withUnderscores(buf, alias); ok && len(s) <= cap(buf) {
+				answer = x.searchCompiled(a, ViaAlias, s, false, yield)
+			}
+		}
+		if answer == yielded {
 			return
 		}
-		var buf [256]byte
-		b, ok := appendUnderscores(buf[:0], alias)
-		if !ok {
-			return
-		}
-		alias = unsafe.String(unsafe.SliceData(b), len(b))
-	}
-	x.matchNormal(alias, strings.IndexByte(alias, ':') < 0, yield)
-	runtime.KeepAlive(x.tree) // and with it the mapped files
-}
-
-// matchLong is match for what has to be rewritten and is long, as an input device's is: the kernel's own limit is 2048 bytes. It is apart
-// so that others need not clear so much of the stack.
-//
-//go:noinline
-func (x *Index) matchLong(alias string, yield func(Match) bool) {
-	var buf [2048]byte
-	b, ok := appendUnderscores(buf[:0], alias)
-	if !ok {
-		return
-	}
-	alias = unsafe.String(unsafe.SliceData(b), len(b))
-	x.matchNormal(alias, strings.IndexByte(alias, ':') < 0, yield)
-	runtime.KeepAlive(x.tree)
-}
-
-func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {
-	found := false
-	for i := range x.policy.aliases {
-		if l := &x.policy.aliases[i]; glob(l.Name, alias) {
-			found = true
-			if !yield(Match{l.Value, ViaConfig, x, uint32(i)}) {
+		if answer == nothing && hasBus(alias) {
+			if b := x.tree.builtinAlias.compiled(); b != nil && x.searchCompiled(b, ViaBuiltInAlias, alias, false, yield) != otherwise {
 				return
 			}
 		}
 	}
-	if found {
+	x.matchStages(alias, yield)
+	runtime.KeepAlive(x.tree) // and with it the mapped files
+}
+
+// matchStages goes through all of the stages.
+func (x *Index) matchStages(alias string, yield func(Match) bool) {
+	if !asIs(alias) {
+		var buf [2048]byte // the kernel's own limit
+		var ok bool
+		if alias, ok = withUnderscores(buf[:0], alias); !ok {
+			return
+		}
+	}
+	colon := strings.IndexByte(alias, ':') >= 0
+	if len(x.policy.aliases) > 0 && x.matchConfig(alias, yield) {
 		return
 	}
 	t := x.tree
-	if plain {
+	if !colon {
 		if name, ok := t.dep.key(alias); ok {
 			yield(Match{name, ViaName, x, 0})
 			return
@@ -178,33 +183,124 @@ func (x *Index) matchNormal(alias string, plain bool, yield func(Match) bool) {
 	if x.search(&t.alias, ViaAlias, alias, yield) {
 		return
 	}
-	if plain {
+	if !colon {
 		if name, ok := t.builtin.key(alias); ok {
 			yield(Match{name, ViaBuiltIn, x, 0})
 			return
 		}
 	}
 	x.search(&t.builtinAlias, ViaBuiltInAlias, alias, yield)
+	runtime.KeepAlive(x.tree) // and with it the mapped files
+}
+
+// matchConfig yields what the alias lines of modprobe.d have for an alias, and reports whether they have anything.
+func (x *Index) matchConfig(alias string, yield func(Match) bool) (found bool) {
+	for i := range x.policy.aliases {
+		if l := &x.policy.aliases[i]; glob(l.Name, alias) {
+			found = true
+			if !yield(Match{l.Value, ViaConfig, x, uint32(i)}) {
+				break
+			}
+		}
+	}
+	return found
 }
 
 // search yields what one file has for an alias, and reports whether it has anything.
 func (x *Index) search(f *indexFile, via Via, alias string, yield func(Match) bool) bool {
+	if a := f.compiled(); a != nil {
+		if answer := x.searchCompiled(a, via, alias, true, yield); answer != otherwise {
+			return answer == yielded
+		}
+	}
+	return x.searchFile(f, via, alias, yield)
+}
+
+// An answer is what came of a search in an automaton.
+type answer uint8
+
+const (
+	nothing   answer = iota
+	yielded          // something was found
+	otherwise        // the alias is not spelled as patterns are, or is left to the file
+)
+
+// searchCompiled yields what an automaton has for an alias. staged says that the alias is known to be spelled as patterns are, and that the
+// stages before this one had nothing for it.
+func (x *Index) searchCompiled(a *automaton, via Via, alias string, staged bool, yield func(Match) bool) answer {
+	var list [maxFound]found
+	lengths, n := a.candidates(alias), 1
+	switch {
+	case lengths == 0:
+		return nothing
+	case lengths&(lengths-1) == 0:
+		list[0] = a.only(alias, lengths)
+	default:
+		n = a.find(alias, lengths, &list)
+	}
+	if n == 1 { // as on most buses
+		h := a.head(list[0], list[0].of(alias))
+		if h == nil {
+			return nothing
+		}
+		if !staged && !h.bus {
+			return otherwise
+		}
+		if h.count == 1 {
+			if h.tail > 0 {
+				rest := alias[h.length:]
+				if !staged && !asIs(rest) {
+					return otherwise
+				}
+				if h.tail != anyTail && !a.tails[h.tail].match(rest) {
+					return nothing
+				}
+			}
+			yield(a.matchOf(h.values, via, x))
+			return yielded
+		}
+	}
+	if n == 0 {
+		return nothing
+	}
+	if n > maxFound || !staged && !(hasBus(alias) && asIs(alias)) {
+		return otherwise
+	}
+	return x.searchBehind(a, via, alias, list[:n], yield)
+}
+
+// searchBehind yields what is behind some heads. It is apart so that others need not clear the room for many matches.
+//
+//go:noinline
+func (x *Index) searchBehind(a *automaton, via Via, alias string, heads []found, yield func(Match) bool) answer {
+	s := search{automaton: a, key: alias}
+	if !s.run(heads) {
+		return otherwise
+	}
+	for _, v := range s.hitBuf[:s.count] {
+		if !yield(a.matchOf(v, via, x)) {
+			break
+		}
+	}
+	if s.count == 0 {
+		return nothing
+	}
+	return yielded
+}
+
+func (a *automaton) matchOf(place uint32, via Via, x *Index) Match {
+	v := &a.values[place]
+	return Match{a.modules[v.module].name, via, x, v.offset}
+}
+
+// searchFile is search in the file itself.
+func (x *Index) searchFile(f *indexFile, via Via, alias string, yield func(Match) bool) bool {
 	for {
 		tr := f.trie()
 		if tr == nil {
 			return false
 		}
-		if a := tr.compiled.Load(); a != nil {
-			s := search{automaton: a, key: alias}
-			if s.run() {
-				for _, v := range s.hitBuf[:s.count] {
-					if !yield(Match{a.modules[a.values[v].module].name, via, x, a.values[v].offset}) {
-						return true
-					}
-				}
-				return s.count > 0
-			}
-		} else if tr.asked.Add(1) == compileAfter {
+		if tr.askedEnough() {
 			if a, err := tr.compile(); err == nil {
 				tr.compiled.Store(a)
 			}

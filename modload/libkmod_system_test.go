@@ -4,16 +4,12 @@ package modload
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kudev/kudev/testdata/debian"
 )
@@ -177,128 +173,4 @@ func TestTextAndModulesResolveAsTheIndexDoes(t *testing.T) {
 			}
 		}
 	}
-}
-
-// BenchmarkLookupAgainstLibkmod looks up modaliases with this package and with libkmod, names of modules included: all is a million
-// different ones of all buses, each looked up once, the index new at the beginning; then each bus's own, round and round. The metrics are
-// medians of five rounds in turns: nanoseconds a look-up of both, and how many times as fast we are.
-func BenchmarkLookupAgainstLibkmod(b *testing.B) {
-	dir, program := debianTree(b), libkmod(b)
-	x, err := OpenDir(dir)
-	if err != nil {
-		b.Fatal(err)
-	}
-	buses := modaliases(b, x, 1_000_000)
-	var all []string
-	names := make([]string, 0, len(buses))
-	for name, list := range buses {
-		if len(list) >= 5 {
-			names = append(names, name)
-		}
-		all = append(all, list...)
-		buses[name] = inOrder(list)
-	}
-	slices.Sort(names)
-	slices.Sort(all)
-	rand.New(rand.NewPCG(3, 4)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	all = inOrder(all)
-	if x, err = OpenDir(dir); err != nil { // nothing has been asked of it
-		b.Fatal(err)
-	}
-
-	const rounds, spell = 5, 200 * time.Millisecond
-	compare := func(b *testing.B, total int, once bool, lists func(round int) []string) {
-		var ours, theirs []float64
-		known, asked, letters := 0, 0, 0
-		one := func(alias string) {
-			n := 0
-			for m := range x.Match(alias) {
-				letters += len(m.Module)
-				n++
-			}
-			asked++
-			known += min(n, 1)
-		}
-		for round := range rounds {
-			list := lists(round)
-			limit := int64(0)
-			runtime.GC()
-			n, start := 0, time.Now()
-			if once {
-				for _, a := range list {
-					one(a)
-				}
-				n = len(list)
-			} else {
-				limit = spell.Nanoseconds()
-				for time.Since(start) < spell {
-					for range 256 {
-						one(list[n%len(list)])
-						n++
-					}
-				}
-			}
-			ours = append(ours, float64(time.Since(start).Nanoseconds())/float64(n))
-			f := strings.Fields(askLibkmod(b, program, dir, list, "time", strconv.FormatInt(limit, 10)))
-			count, _ := strconv.ParseFloat(f[0], 64)
-			spent, _ := strconv.ParseFloat(f[1], 64)
-			theirs = append(theirs, spent/count)
-		}
-		slices.Sort(ours)
-		slices.Sort(theirs)
-		b.ReportMetric(0, "ns/op")
-		b.ReportMetric(ours[rounds/2], "kudev-ns")
-		b.ReportMetric(theirs[rounds/2], "libkmod-ns")
-		b.ReportMetric(theirs[rounds/2]/ours[rounds/2], "times")
-		b.ReportMetric(float64(total), "aliases")
-		b.ReportMetric(100*float64(known)/float64(asked), "%known")
-		list, next := lists(0), 0
-		b.ReportMetric(testing.AllocsPerRun(1000, func() {
-			for range x.Match(list[next%len(list)]) {
-			}
-			next++
-		}), "allocs")
-	}
-	b.Run("all", func(b *testing.B) {
-		compare(b, len(all), true, func(round int) []string {
-			return all[round*len(all)/rounds : (round+1)*len(all)/rounds]
-		})
-	})
-	for _, name := range names {
-		list := buses[name]
-		b.Run(name, func(b *testing.B) {
-			compare(b, len(list), false, func(int) []string { return list })
-		})
-	}
-}
-
-// BenchmarkFirstAnswerAgainstLibkmod opens the tree and looks up one alias, again and again, with this package and with libkmod: medians.
-func BenchmarkFirstAnswerAgainstLibkmod(b *testing.B) {
-	dir, program := debianTree(b), libkmod(b)
-	const alias, rounds = "usb:v046DpC52Bd1201dc00dsc00dp00ic03isc01ip02in00", 300
-	var ours, theirs []float64
-	for range 5 {
-		opened := make([]*Index, 0, rounds) // libkmod's time is without closing too
-		for range rounds {
-			start := time.Now()
-			x, err := OpenDir(dir)
-			if err != nil {
-				b.Fatal(err)
-			}
-			for range x.Match(alias) {
-			}
-			opened = append(opened, x)
-			ours = append(ours, float64(time.Since(start).Nanoseconds()))
-		}
-		runtime.KeepAlive(opened)
-		for line := range strings.FieldsSeq(askLibkmod(b, program, dir, []string{alias}, "first", strconv.Itoa(rounds))) {
-			ns, _ := strconv.ParseFloat(line, 64)
-			theirs = append(theirs, ns)
-		}
-	}
-	slices.Sort(ours)
-	slices.Sort(theirs)
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(ours[len(ours)/2]/1e3, "kudev-µs")
-	b.ReportMetric(theirs[len(theirs)/2]/1e3, "libkmod-µs")
 }

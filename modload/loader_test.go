@@ -74,7 +74,9 @@ func (f *fixture) index(t testing.TB, lines ...string) *Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Index{tree: tr, policy: readModprobe(tr, []string{conf}, "")}
+	x := &Index{tree: tr}
+	x.setPolicy(readModprobe(tr, []string{conf}, ""))
+	return x
 }
 
 func (f *fixture) loader(t testing.TB, lines ...string) *Loader {

@@ -11,12 +11,14 @@ import (
 	"testing"
 )
 
-// busOf is what stands before the first colon or star; of modules' names and the like, "names".
+// busOf is what stands before the colon, up to a star; of what has no colon, as modules' names have none, "names".
 func busOf(alias string) string {
-	if i := strings.IndexAny(alias, ":*-_"); i >= 0 && alias[i] != '-' && alias[i] != '_' {
-		return alias[:i]
+	bus, _, ok := strings.Cut(alias, ":")
+	if !ok {
+		return "names"
 	}
-	return "names"
+	bus, _, _ = strings.Cut(bus, "*")
+	return strings.ReplaceAll(bus, "-", "_")
 }
 
 // fields are what a bus's modalias is made of: letters, then that many hexadecimal digits.
@@ -81,7 +83,7 @@ func (r maker) like(pattern string) (alias string, known bool) {
 	for at > 0 && strings.IndexByte("0123456789ABCDEFabcdef", text[at-1]) < 0 {
 		at-- // at the last digit that the pattern names: another device of the same maker
 	}
-	at = min(max(at-1, len(b)/2), len(b)-1)
+	at = min(max(at-1, len(b)/2, bytes.IndexByte(b, ':')+1), len(b)-1) // on the same bus
 	b[at] = r.digits(nil, 1)[0]
 	return string(b), false
 }

@@ -197,6 +197,14 @@ func (f *indexFile) trie() *trie {
 	return f.first()
 }
 
+// compiled is the index as it is for many look-ups, nil before there were many.
+func (f *indexFile) compiled() *automaton {
+	if tr := f.current.Load(); tr != nil {
+		return tr.compiled.Load()
+	}
+	return nil
+}
+
 // first maps the file.
 func (f *indexFile) first() *trie {
 	f.mu.Lock()
@@ -299,7 +307,7 @@ func (f *indexFile) key(name string) (string, bool) {
 			s, ok := (*keys)[name]
 			return s, ok
 		}
-		if tr.asked.Add(1) == compileAfter {
+		if tr.askedEnough() {
 			tr.compileKeys()
 		}
 	}

@@ -46,8 +46,13 @@ func searchAll(t testing.TB, tr *trie, key string) []string {
 	if err != nil {
 		t.Fatalf("compile: %v", err)
 	}
+	var heads [maxFound]found
+	n := a.find(key, a.candidates(key), &heads)
+	if n > maxFound {
+		return out
+	}
 	s := search{automaton: a, key: key}
-	if !s.run() {
+	if !s.run(heads[:n]) {
 		return out
 	}
 	var compiled []string
@@ -85,6 +90,18 @@ func TestWildcardsMatchAsTheyAreWalked(t *testing.T) {
 		if got := strings.Join(searchAll(t, tr, key), " "); got != want {
 			t.Errorf("%q gives %q, want %q", key, got, want)
 		}
+	}
+}
+
+// A set of more bytes than anybody writes matches nothing, and what else the index holds is found.
+func TestSetTooLong(t *testing.T) {
+	tr := buildTrie(t, "a["+strings.Repeat("b", maxSet)+"]c long", "a[b]c set", "ab* star")
+	w := walk{data: tr.data, key: []byte("abc")}
+	if err := tr.search(&w); err != nil || w.count != 2 {
+		t.Errorf("%d hits, %v", w.count, err)
+	}
+	if _, err := tr.compile(); err != errNotCompiled {
+		t.Errorf("compile: %v", err)
 	}
 }
 
@@ -181,8 +198,11 @@ func FuzzTrie(f *testing.F) {
 			_, _ = tr.module(h.offset)
 		}
 		if a, err := tr.compile(); err == nil {
-			s := search{automaton: a, key: key}
-			s.run()
+			var heads [maxFound]found
+			if n := a.find(key, a.candidates(key), &heads); n <= maxFound {
+				s := search{automaton: a, key: key}
+				s.run(heads[:n])
+			}
 		}
 		_, _, _ = tr.lookup(key)
 		_ = tr.all(func(string, uint32, string) bool { return true })
@@ -194,6 +214,8 @@ func FuzzSearch(f *testing.F) {
 	f.Add("pci:v*d*sv*\npci:v00008086d00001572sv*sd*bc*sc*i*", "pci:v00008086d00001572sv00000001sd00000002bc02sc00i00")
 	f.Add("*a*b*c\n**\n*?b*\na[0-2]*[!b]c\n*[bc]*a*", "aabbcca1bc")
 	f.Add("of:N*T*Cx,y\nof:N*T*Cx,yC*\nof:N*T*C*", "of:NnT(null)Cx,yCx,yCx,y")
+	f.Add("pci*", "pci\x800")
+	f.Add("_\na-[b-c]*", "-")
 	f.Add("[ab]*\n[ac]*\n[]]\n*[ab][cd]*", "acbd]")
 	f.Fuzz(func(t *testing.T, text, key string) {
 		var lines []string
@@ -202,7 +224,7 @@ func FuzzSearch(f *testing.F) {
 			if len(lines) == 100 || !indexable(p) || strings.ContainsAny(p, "\\ ") || slices.Contains(lines, p+" "+p) || p == "" {
 				continue
 			}
-			if q, ok := normalizeAlias(p); !ok || strings.Count(q, "[") > 0 && !setsClose(q) {
+			if q, ok := normalizeAlias(p); !ok || len(q) > maxSet || strings.Count(q, "[") > 0 && !setsClose(q) {
 				continue
 			}
 			lines = append(lines, p+" "+p)
@@ -210,16 +232,62 @@ func FuzzSearch(f *testing.F) {
 		if len(lines) == 0 || strings.Contains(key, "\x00") {
 			return
 		}
+		tr := buildTrie(t, lines...)
 		var want []string
-		for _, l := range lines {
-			if p, _, _ := strings.Cut(l, " "); glob(p, key) {
-				want = append(want, p)
+		if spelled, ok := normalizeAlias(key); ok {
+			for _, l := range lines {
+				if p, _, _ := strings.Cut(l, " "); glob(p, spelled) {
+					want = append(want, p)
+				}
+			}
+			if got := searchAll(t, tr, spelled); !slices.Equal(got, want) {
+				t.Fatalf("%q of %q gives %q, want %q", spelled, lines, got, want)
 			}
 		}
-		if got := searchAll(t, buildTrie(t, lines...), key); !slices.Equal(got, want) {
-			t.Fatalf("%q of %q gives %q, want %q", key, lines, got, want)
+
+		x := compiledIndex(t, tr)
+		var got []string
+		for m := range x.Match(key) {
+			got = append(got, m.Module)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("an index with %q gives %q for %q, want %q", lines, got, key, want)
 		}
 	})
+}
+
+// compiledIndex is an index of nothing but aliases, compiled before the first look-up.
+func compiledIndex(t testing.TB, aliases *trie) *Index {
+	t.Helper()
+	x := &Index{tree: &tree{}}
+	x.setPolicy(&Policy{})
+	for file, tr := range map[*indexFile]*trie{&x.tree.alias: aliases, &x.tree.builtinAlias: buildTrie(t)} {
+		a, err := tr.compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.compiled.Store(a)
+		file.current.Store(tr)
+	}
+	return x
+}
+
+// What a compiled index is asked is spelled in any way: with dashes, with brackets, in bytes that are not ASCII, short or long.
+func TestCompiledIndexTakesEverySpelling(t *testing.T) {
+	x := compiledIndex(t, buildTrie(t, "bus:a_b one", "bus:a_b_* two", "bus:c* three", "bus*:d_e* four", "symbol:x five", "dmi* six"))
+	for alias, want := range map[string]string{
+		"bus:a-b": "one", "bus:a_b": "one", "bus:a-b-": "two", "bus:a-b-c-d": "two", "bus:a-b-c]": "", "bus:a-b-[c-d]": "two",
+		"bus:c": "three", "bus:c-\x80": "three", "bus:\x80:d-e": "four", "bus:d-e" + strings.Repeat("-", 3000): "four",
+		"symbol:x": "five", "symbol:y": "", "dmi": "six", "dmi-": "six", "dmi\x80": "six", "bus-a-b": "", "": "",
+	} {
+		got := ""
+		for m := range x.Match(alias) {
+			got += m.Module
+		}
+		if got != want {
+			t.Errorf("%.20q gives %q, want %q", alias, got, want)
+		}
+	}
 }
 
 // setsClose says whether every set in a pattern has its end: what fnmatch makes of others is no alias's business.

@@ -55,7 +55,6 @@ const (
 	fileEnds
 	badTable
 	tooManyStars
-	setEndless
 	valuesEnd
 	valueEndless
 	notASCII
@@ -63,7 +62,7 @@ const (
 
 func (f fault) String() string {
 	return [...]string{"nothing", "a prefix has no end", "nodes go round in a circle", "the file ends", "the table of children is damaged",
-		"more stars than a look-up can pass", "a set of characters has no end", "the file ends within a list of values",
+		"more stars than a look-up can pass", "the file ends within a list of values",
 		"a value has no end", "a key's byte is not ASCII"}[f]
 }
 
@@ -313,7 +312,7 @@ func (w *walk) starAmongMore(p uint32) bool {
 	return true
 }
 
-// maxSet bounds a set's length, brackets included. The longest in use, [0-9a-fA-F], has eleven.
+// maxSet bounds a set's length, brackets included: a longer one matches nothing. The longest in use, [0-9a-fA-F], has eleven bytes.
 const maxSet = 256
 
 // set matches a set, whose opening bracket lies behind, against the key's byte at k. The set may branch: [01] and [02] share a node.
@@ -342,7 +341,6 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 				break
 			}
 			if n == maxSet {
-				w.fail(p, setEndless)
 				return
 			}
 			text[n] = c
@@ -369,7 +367,6 @@ func (w *walk) setFrom(ref, p uint32, k int, text *[maxSet]byte, n int) {
 		return
 	}
 	if n == maxSet {
-		w.fail(p, setEndless)
 		return
 	}
 	for c := int(first); c <= int(last); c++ {
