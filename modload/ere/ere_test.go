@@ -76,9 +76,9 @@ func TestALongTextTakesNoLongerThanItsLength(t *testing.T) {
 	}
 }
 
-// FuzzMatch compares with regexp.CompilePOSIX, which has more after a backslash and larger limits, and takes a line for a text.
+// FuzzMatch compares with regexp.CompilePOSIX, which has more after a backslash and other limits, and takes a line for a text.
 func FuzzMatch(f *testing.F) {
-	for _, pattern := range []string{"^6\\.1", "a{2,3}|b*", "[[:alnum:]_-]+$", "[^]a-c]", "((a|b)?c)+", "a**", "^*", "$^", "[a-", "()", "a{0}", "\\.\\n", "[\\]-a]", "[[:^space:]]", "a{,2}", "x|", "[]-a]", "[--a]"} {
+	for _, pattern := range []string{"^6\\.1", "a{2,3}|b*", "[[:alnum:]_-]+$", "[^]a-c]", "((a|b)?c)+", "a**", "^*", "$^", "[a-", "()", "a{0}", "\\.\\n", "[\\]-a]", "[[:^space:]]", "a{,2}", "x|", "[]-a]", "[--a]", "0{70}{20}"} {
 		f.Add(pattern, "6.1.0-18-amd64 abcc")
 	}
 	f.Fuzz(func(t *testing.T, pattern, text string) {
@@ -93,6 +93,7 @@ func FuzzMatch(f *testing.F) {
 			if got, want := x.Match(text), theirs.MatchString(text); got != want {
 				t.Errorf("%q in %q: %v, want %v", pattern, text, got, want)
 			}
+		case err == nil && strings.Contains(want.Error(), "invalid repeat count"): // it multiplies those in one another
 		case err == nil && strings.Contains(pattern, "(?:"):
 		case err == nil && strings.ContainsAny(pattern, "dDwWsS") && strings.Contains(pattern, `\`):
 		case err != nil && want == nil && strings.ContainsAny(pattern, "01234567x") && strings.Contains(pattern, `\`):
