@@ -53,6 +53,9 @@ type outcome struct {
 	interfaces string // the network interfaces' directories in sysfs, with their names
 }
 
+// resident is the memory of the daemon that is resident. It gives some back once a coldplug is over.
+const resident = "awk '/VmRSS/ {print $2}' /proc/$(pidof kudev | tr ' ' '\n' | sort -n | head -1)/status"
+
 const interfaceNames = "for i in /sys/class/net/*; do readlink -f $i; done | sort"
 
 // coldplugOfUdevd returns what systemd-udevd makes of it.
@@ -108,11 +111,12 @@ func coldplug(t *testing.T, peer outcome) {
 	if r.Code != 0 {
 		t.Errorf("kudev coldplug: exit status %d\n%s", r.Code, said)
 	}
-	t.Logf("kudev: coldplug %v, %v of processor time, resident %s kB\n%s", r.Took(), used, g.Sh("awk '/VmRSS/ {print $2}' /proc/$(pidof kudev | tr ' ' '\n' | sort -n | head -1)/status"), said)
+	t.Logf("kudev: coldplug %v, %v of processor time, resident %s kB\n%s", r.Took(), used, g.Sh(resident), said)
 
 	t.Run("all is there when it returns", func(t *testing.T) {
 		g := g.With(t)
 		g.Sh("sleep 5; snapshot >/tmp/later")
+		t.Logf("resident 5 s later %s kB", g.Sh(resident))
 		then, later := g.Sh("cat /tmp/then"), g.Sh("cat /tmp/later")
 		if diff := cmp.Diff(strings.Split(then, "\n"), strings.Split(later, "\n")); diff != "" {
 			t.Errorf("then and 5 s later (-then +later):\n%s", diff)
