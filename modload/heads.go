@@ -63,9 +63,9 @@ func (t *headTable) build() {
 	everywhere := uint64(0)
 	for i := 1; i < len(t.heads); i++ {
 		h := &t.heads[i]
-		f := t.hash(h)
-		bit := uint64(1) << (f & wholeKey)
-		switch text := t.text[h.text:][:h.length]; {
+		text, bit := t.text[h.text:][:h.length], uint64(1)<<h.kind
+		f := t.hash(text, bit)
+		switch {
 		case len(text) >= 4:
 			t.lengths[beginning(word4(text))] |= bit
 		case h.kind == wholeKey:
@@ -116,8 +116,8 @@ func (t *headTable) candidates(key string) uint64 {
 	return lengths &^ wholeBit
 }
 
-// only is find for but one length, which is length's bit.
-func (t *headTable) only(key string, length uint64) found {
+// hash is the hash of the beginning of a key that has a length, which is length's bit; of all of it for wholeBit. That of a head is its text's.
+func (t *headTable) hash(key string, length uint64) found {
 	end := bits.TrailingZeros64(length)
 	if end == wholeKey {
 		end = len(key)
@@ -130,7 +130,8 @@ func (t *headTable) only(key string, length uint64) found {
 }
 
 // find puts into list what heads a key may have, of the lengths given, the shorter first, and returns how many; maxFound+1 for more than the
-// list takes. Nothing is called on the way and little is kept, so that all of it stays in registers.
+// list takes. It is hash for each of them, in one go over the key; nothing is called on the way and little is kept, so that all of it stays in
+// registers.
 func (t *headTable) find(key string, lengths uint64, list *[maxFound]found) (count int) {
 	n := len(key)
 	short := uint64(0)
@@ -202,15 +203,6 @@ func (f found) of(key string) string {
 		return key[:n]
 	}
 	return key
-}
-
-// hash is the hash of a head and its kind, as find makes it.
-func (t *headTable) hash(h *head) found {
-	text, sum, at := t.text[h.text:][:h.length], uint64(0), 0
-	for ; at+8 <= len(text); at += 8 {
-		sum = mix(sum ^ word8(text, at))
-	}
-	return found(mix(sum^part(text, at, len(text))^1<<h.kind)&^wholeKey) | found(h.kind)
 }
 
 // mix spreads every bit of x over all of the result.

@@ -122,7 +122,7 @@ func (x *Index) Match(alias string) iter.Seq[Match] {
 func (x *Index) match(alias string, yield func(Match) bool) {
 	if a := x.tree.alias.compiled(); a != nil && !x.configured {
 		answer := x.searchCompiled(a, ViaAlias, alias, false, yield)
-		if answer == otherwise {
+		if answer == otherwise && len(alias) <= 512 {
 			var buf []byte
 			if len(alias) <= 64 { // less room is sooner cleared
 				var b [64]byte
@@ -131,7 +131,7 @@ func (x *Index) match(alias string, yield func(Match) bool) {
 				var b [512]byte
 				buf = b[:0]
 			}
-			if s, ok := withUnderscores(buf, alias); ok && len(s) <= cap(buf) {
+			if s, ok := withUnderscores(buf, alias); ok {
 				answer = x.searchCompiled(a, ViaAlias, s, false, yield)
 			}
 		}
@@ -234,7 +234,7 @@ func (x *Index) searchCompiled(a *automaton, via Via, alias string, staged bool,
 	case lengths == 0:
 		return nothing
 	case lengths&(lengths-1) == 0:
-		list[0] = a.only(alias, lengths)
+		list[0] = a.hash(alias, lengths)
 	default:
 		n = a.find(alias, lengths, &list)
 	}
