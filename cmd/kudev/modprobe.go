@@ -57,7 +57,7 @@ type modprobe struct {
 	cfg   *modload.Config
 	index *modload.Index
 	out   *bufio.Writer
-	mu    sync.Mutex // around out: modules are loaded side by side
+	mu    sync.Mutex // around out: modules are loaded side by side, and what is under way when a signal ends the wait still says so
 
 	all, remove, resolve, list bool
 	holders, first, ignore     bool
@@ -72,7 +72,11 @@ type modprobe struct {
 // runModprobe loads and removes modules with all that they need. See modprobe(8); -l and -t are those of module-init-tools.
 func runModprobe(ctx context.Context, e *env, args []string) error {
 	m := &modprobe{applet: &applet{env: e, level: modload.LevelWarn}, out: bufio.NewWriter(e.stdout)}
-	defer m.out.Flush()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.out.Flush()
+	}()
 	found, rest, err := m.arguments(args)
 	if err != nil {
 		return err
@@ -268,7 +272,6 @@ func (m *modprobe) load(ctx context.Context, name, parameters string) error {
 		request.Step = m.step
 	}
 	outcomes, err := m.loader().Load(ctx, request)
-	m.out.Flush()
 	if errors.Is(err, modload.ErrNotFound) && len(outcomes) == 0 {
 		return m.notFound(name)
 	}
@@ -318,7 +321,6 @@ func (m *modprobe) unload(ctx context.Context, name string) error {
 		request.Step = m.step
 	}
 	err := m.loader().Remove(ctx, request)
-	m.out.Flush()
 	var stays *modload.RemoveError
 	switch {
 	case err == nil:
@@ -356,14 +358,14 @@ func (m *modprobe) loader() *modload.Loader {
 
 // shell runs an install or remove command; a modprobe in it has this one's options.
 func (m *modprobe) shell(ctx context.Context, command string, environment []string) error {
-	m.out.Flush()
 	if len(m.children) > 0 {
 		environment = append(slices.Clip(environment), modload.WithEnvironmentOptions(m.children...))
 	}
 	return modload.Shell(ctx, command, environment)
 }
 
-// step prints what is done next: insmod's or rmmod's command line, or the command of modprobe.d.
+// step prints what is done next: insmod's or rmmod's command line, or the command of modprobe.d. It is out before the thing is done: what a
+// command prints comes after it.
 func (m *modprobe) step(s modload.Step) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
