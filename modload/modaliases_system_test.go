@@ -39,6 +39,8 @@ var fields = map[string]map[string]int{
 	"ssam":     {"t": 2, "i": 2, "f": 2},
 	"typec":    {"m": 2},
 	"cpu":      {"ven": 4, "fam": 4, "mod": 4},
+	"tbsvc":    {"v": 8, "r": 8},
+	"vfio_pci": {"v": 8, "d": 8, "sv": 8, "sd": 8, "bc": 2, "sc": 2, "i": 2},
 }
 
 // A maker makes modaliases.
