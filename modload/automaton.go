@@ -87,29 +87,53 @@ func (t *tail) wanted() uint8 {
 // anyTail is the number of the tail that is nothing but a star.
 const anyTail = 1
 
-func (t *tail) match(s string) bool {
+// match says whether the tail matches a key from a place on. Its parts are looked for one behind the other, first where the kernel's numbers of
+// eight, two or four digits end: wherever they all are, the tail matches. Only if they are not, what was passed over that way counts.
+func (t *tail) match(key string, from int) bool {
 	parts := t.parts
 	if !t.open {
 		last := parts[len(parts)-1]
 		parts = parts[:len(parts)-1]
-		if !strings.HasSuffix(s, last) {
+		at := len(key) - len(last)
+		if at < from || !stands(key, at, last) {
 			return false
 		}
-		s = s[:len(s)-len(last)]
+		key = key[:at]
 	}
+	start, jumped := from, false
 	for _, p := range parts {
-		var i int
-		if len(p) == 2 { // as the names of most fields are
-			i = findTwo(s, p[0], p[1])
-		} else {
-			i = find(s, p)
+		switch {
+		case stands(key, from+8, p):
+			from, jumped = from+8, true
+		case stands(key, from+2, p):
+			from, jumped = from+2, true
+		case stands(key, from+4, p):
+			from, jumped = from+4, true
+		default:
+			if from = find(key, from, p); from < 0 {
+				return jumped && inTurn(parts, key, start)
+			}
 		}
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(p):]
+		from += len(p)
 	}
 	return true
+}
+
+// inTurn says whether parts are in a key from a place on, one behind the other.
+func inTurn(parts []string, key string, from int) bool {
+	for _, p := range parts {
+		if from = find(key, from, p); from < 0 {
+			return false
+		}
+		from += len(p)
+	}
+	return true
+}
+
+// stands says whether a text stands at a place.
+func stands(key string, at int, text string) bool {
+	n := len(text)
+	return at+n <= len(key) && key[at] == text[0] && key[at+n-1] == text[n-1] && (n <= 2 || key[at+1] == text[1] && (n == 3 || key[at:at+n] == text))
 }
 
 const (
@@ -134,24 +158,39 @@ type search struct {
 	seenBuf  [searchSeen]uint32 // references
 }
 
-// run finds the values of every pattern that matches, behind the heads that were found, in order of priority. It is false for what is left
-// to the walk through the file: the rare key that leads to more than a search has room for, or to different modules of one priority.
-func (s *search) run(heads []found) bool {
-	for _, f := range heads {
-		h := s.head(f, f.of(s.key))
-		if h == nil {
-			continue
-		}
-		switch rest := int(h.length); {
-		case h.count == 0 && h.tail == 0:
-			s.from(h.values, rest)
-		case h.count == 0:
-			s.few(s.endings[h.values:][:h.tail], s.key[rest:])
-		case h.tail <= anyTail || s.tails[h.tail].match(s.key[rest:]):
-			s.emit(h.values, int(h.count))
-		}
+// run finds the values of every pattern that matches, behind the heads that a key has, of which two were found so far, in order of priority.
+// It is false for what is left to the walk through the file: the rare key that leads to more than a search has room for, or to different
+// modules of one priority.
+func (s *search) run(first, second *head, p *probe) bool {
+	s.behindHead(first)
+	for ; second != nil; second = s.next(s.key, p) {
+		s.behindHead(second)
 	}
 	return !s.overflow && s.sort()
+}
+
+func (s *search) behindHead(h *head) {
+	switch rest := int(h.length); {
+	case h.count == 0 && h.tail == 0:
+		s.from(h.values, rest)
+	case h.count == 0:
+		s.few(s.endings[h.values:][:h.tail], s.key[rest:])
+	case h.tail <= anyTail || s.tails[h.tail].match(s.key, rest):
+		s.emit(h.values, int(h.count))
+	}
+}
+
+// behind says whether the tail of a plain head matches what is behind it in a key: yielded, if so, and otherwise for what is not spelled as
+// patterns are.
+func (a *automaton) behind(h *head, key string) answer {
+	from := int(h.length)
+	switch {
+	case from < len(key) && !asIs(key[from:]):
+		return otherwise
+	case h.tail == anyTail || a.tails[h.tail].match(key, from):
+		return yielded
+	}
+	return nothing
 }
 
 // few tries endings. What is shared is looked for once.
@@ -167,11 +206,11 @@ func (s *search) few(endings []ending, rest string) {
 		found = e.shared
 		at := int(behind[found])
 		for ; found < e.wanted; found++ {
-			i := find(rest[at:], t.parts[found])
+			i := find(rest, at, t.parts[found])
 			if i < 0 {
 				break
 			}
-			at += i + len(t.parts[found])
+			at = i + len(t.parts[found])
 			behind[found+1] = uint32(at)
 		}
 		if found == e.wanted && (t.open || strings.HasSuffix(rest[at:], t.parts[found])) {
@@ -284,7 +323,7 @@ func (s *search) leaf(ref uint32, k int) {
 	if len(rest) < length || rest[:length] != s.text[l.text:int(l.text)+length] || s.repeats && s.again(ref) {
 		return
 	}
-	if s.tails[l.tail].match(rest[length:]) {
+	if s.tails[l.tail].match(s.key, k+length) {
 		s.emit(l.values, int(l.count))
 	}
 }
@@ -300,8 +339,8 @@ func (s *search) star(ref uint32, k int) {
 			}
 			return
 		}
-		i := find(rest, text) // what matches behind a later place matches behind the first
-		if i >= 0 && !(s.repeats && s.again(ref)) && s.tails[l.tail].match(rest[i+len(text):]) {
+		i := find(s.key, k, text) // what matches behind a later place matches behind the first
+		if i >= 0 && !(s.repeats && s.again(ref)) && s.tails[l.tail].match(s.key, i+len(text)) {
 			s.emit(l.values, int(l.count))
 		}
 		return
@@ -313,8 +352,8 @@ func (s *search) star(ref uint32, k int) {
 	if n.length > 0 {
 		text := s.text[n.text : int(n.text)+int(n.length)]
 		if n.bits[0] == starBit && n.bits[1] == 0 && n.count == 0 { // from star to star the first place where the text is will do
-			if i := find(s.key[k:], text); i >= 0 {
-				s.wild(n, k+i+len(text))
+			if i := find(s.key, k, text); i >= 0 {
+				s.wild(n, i+len(text))
 			}
 			return
 		}
@@ -330,11 +369,9 @@ func (s *search) star(ref uint32, k int) {
 			return
 		}
 		for {
-			i := find(s.key[k:], text)
-			if i < 0 {
+			if k = find(s.key, k, text); k < 0 {
 				break
 			}
-			k += i
 			s.behind(n, k+len(text))
 			k++
 		}

@@ -48,8 +48,10 @@ func (t *trie) compile() (_ *automaton, err error) {
 			return nil, err
 		}
 	}
-	c.a.text = string(c.text)
-	c.a.build()
+	c.a.text = string(append(c.text, 0, 0, 0, 0, 0, 0, 0, 0))
+	if !c.a.build() {
+		return nil, errNotCompiled
+	}
 	return c.a, nil
 }
 
@@ -85,7 +87,7 @@ func (c *compiler) literal(ref, p uint32, text []byte, depth int) error {
 	for ; p < n.prefixEnd && len(text) < maxHead; p++ {
 		b := c.t.data[p]
 		if special[b] {
-			return c.behind(text, depth, way{b, ref, p + 1})
+			return c.behind(text, depth, true, way{b, ref, p + 1})
 		}
 		if b >= 0x80 {
 			return errNotCompiled
@@ -97,12 +99,12 @@ func (c *compiler) literal(ref, p uint32, text []byte, depth int) error {
 		if err != nil {
 			return err
 		}
-		return c.head(text, head{values: rest})
+		return c.head(text, head{values: rest}, true)
 	}
 	if n.count > 0 {
 		values, err := c.values(&n)
 		if err == nil {
-			err = c.head(text, head{values: values, count: uint16(n.count)})
+			err = c.head(text, head{values: values, count: uint16(n.count)}, true)
 		}
 		if err != nil {
 			return err
@@ -118,7 +120,7 @@ func (c *compiler) literal(ref, p uint32, text []byte, depth int) error {
 			wild = append(wild, w)
 		}
 	}
-	if err := c.behind(text, depth, wild...); err != nil {
+	if err := c.behind(text, depth, n.count == 0 && len(wild) == len(ways), wild...); err != nil {
 		return err
 	}
 	for _, w := range ways {
@@ -131,8 +133,9 @@ func (c *compiler) literal(ref, p uint32, text []byte, depth int) error {
 	return nil
 }
 
-// behind takes in the wildcards behind a head: one star with text and more stars becomes the head's tail, all else a node.
-func (c *compiler) behind(text []byte, depth int, wild ...way) error {
+// behind takes in the wildcards behind a head: one star with text and more stars becomes the head's tail, all else a node. last
+// says that no other head begins with it.
+func (c *compiler) behind(text []byte, depth int, last bool, wild ...way) error {
 	if len(wild) == 0 {
 		return nil
 	}
@@ -146,7 +149,7 @@ func (c *compiler) behind(text []byte, depth int, wild ...way) error {
 				h = head{values: e.values, tail: e.tail, count: e.count}
 				c.a.endings = c.a.endings[:first]
 			}
-			return c.head(text, h)
+			return c.head(text, h, last)
 		}
 		c.a.endings = c.a.endings[:first]
 	}
@@ -154,7 +157,7 @@ func (c *compiler) behind(text []byte, depth int, wild ...way) error {
 	if err != nil {
 		return err
 	}
-	return c.head(text, head{values: place})
+	return c.head(text, head{values: place}, last)
 }
 
 // maxEndings is the number of tails up to which trying each is quicker than the automaton.
@@ -218,14 +221,20 @@ func (c *compiler) few(ref, p uint32, text []byte, limit int) (bool, error) {
 }
 
 // head takes in a head, whose text is still to be put to the others'.
-func (c *compiler) head(text []byte, h head) error {
-	h.text, h.length, h.kind = uint32(len(c.text)), uint16(len(text)), uint8(len(text))
+func (c *compiler) head(text []byte, h head, last bool) error {
+	h.text, h.length, h.kind = uint32(len(c.text)), uint8(len(text)), uint8(len(text))
 	if h.tail == 0 && h.count > 0 {
 		h.kind = wholeKey
 	}
+	h.last = last
 	h.bus = bytes.IndexByte(text, ':') >= 0 && !bytes.HasPrefix(text, []byte("symbol:"))
+	h.plain = h.count > 0
+	for i := 1; i < int(h.count); i++ {
+		v := c.a.values[int(h.values)+i-1:]
+		h.plain = h.plain && c.a.modules[v[0].module].priority < c.a.modules[v[1].module].priority
+	}
 	c.text = append(c.text, text...)
-	if len(c.text) > 2*len(c.t.data) || len(c.a.heads) > slotPlace {
+	if len(c.text) > 2*len(c.t.data) || len(c.a.heads) > slotPlace || bytes.IndexByte(text, '-') >= 0 {
 		return errNotCompiled
 	}
 	c.a.heads = append(c.a.heads, h)

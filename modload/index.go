@@ -91,8 +91,8 @@ type Match struct {
 	Module string
 	Via    Via
 
-	index  *Index
 	offset uint32 // of the value in its file; in the policy's aliases, its place
+	index  *Index
 }
 
 // Pattern is the alias with its wildcards that led to the module; the module's name where there was none. It reads the index again.
@@ -120,32 +120,47 @@ func (x *Index) Match(alias string) iter.Seq[Match] {
 }
 
 func (x *Index) match(alias string, yield func(Match) bool) {
-	if a := x.tree.alias.compiled(); a != nil && !x.configured {
-		answer := x.searchCompiled(a, ViaAlias, alias, false, yield)
-		if answer == otherwise && len(alias) <= 512 {
-			var buf []byte
-			if len(alias) <= 64 { // less room is sooner cleared
-				var b [64]byte
-				buf = b[:0]
-			} else {
-				var b [512]byte
-				buf = b[:0]
-			}
-			if s, ok := withUnderscores(buf, alias); ok {
-				answer = x.searchCompiled(a, ViaAlias, s, false, yield)
-			}
+	a := x.tree.alias.compiled()
+	if a == nil || x.configured {
+		x.matchStages(alias, yield)
+		return
+	}
+	p := probe{lengths: a.candidates(alias)}
+	first := a.next(alias, &p)
+	var second *head
+	if p.lengths != 0 {
+		second = a.next(alias, &p)
+	}
+	answer := nothing
+	switch {
+	case first == nil:
+	case second == nil && first.plain && first.bus: // as on most buses
+		if answer = yielded; first.tail > 0 {
+			answer = a.behind(first, alias)
 		}
 		if answer == yielded {
+			for v := first.values; v < first.values+uint32(first.count); v++ {
+				if !yield(a.matchOf(v, ViaAlias, x)) {
+					return
+				}
+			}
 			return
 		}
-		if answer == nothing && hasBus(alias) {
-			if b := x.tree.builtinAlias.compiled(); b != nil && x.searchCompiled(b, ViaBuiltInAlias, alias, false, yield) != otherwise {
-				return
-			}
+		if answer == nothing {
+			break
+		}
+		fallthrough
+	default:
+		if answer = x.searchBehind(a, ViaAlias, alias, false, first, second, &p, yield); answer == yielded {
+			return
+		}
+	}
+	if answer == nothing && hasBus(alias) {
+		if b := x.tree.builtinAlias.compiled(); b != nil && x.searchCompiled(b, ViaBuiltInAlias, alias, false, yield) != otherwise {
+			return
 		}
 	}
 	x.matchStages(alias, yield)
-	runtime.KeepAlive(x.tree) // and with it the mapped files
 }
 
 // matchStages goes through all of the stages.
@@ -164,7 +179,7 @@ func (x *Index) matchStages(alias string, yield func(Match) bool) {
 	t := x.tree
 	if !colon {
 		if name, ok := t.dep.key(alias); ok {
-			yield(Match{name, ViaName, x, 0})
+			yield(Match{name, ViaName, 0, x})
 			return
 		}
 	} else if strings.HasPrefix(alias, "symbol:") && x.search(&t.symbols, ViaSymbol, alias, yield) {
@@ -176,7 +191,7 @@ func (x *Index) matchStages(alias string, yield func(Match) bool) {
 			place, ok = x.policy.remove[alias]
 		}
 		if ok {
-			yield(Match{x.policy.lines[place].Name, ViaCommand, x, 0})
+			yield(Match{x.policy.lines[place].Name, ViaCommand, 0, x})
 			return
 		}
 	}
@@ -185,7 +200,7 @@ func (x *Index) matchStages(alias string, yield func(Match) bool) {
 	}
 	if !colon {
 		if name, ok := t.builtin.key(alias); ok {
-			yield(Match{name, ViaBuiltIn, x, 0})
+			yield(Match{name, ViaBuiltIn, 0, x})
 			return
 		}
 	}
@@ -198,7 +213,7 @@ func (x *Index) matchConfig(alias string, yield func(Match) bool) (found bool) {
 	for i := range x.policy.aliases {
 		if l := &x.policy.aliases[i]; glob(l.Name, alias) {
 			found = true
-			if !yield(Match{l.Value, ViaConfig, x, uint32(i)}) {
+			if !yield(Match{l.Value, ViaConfig, uint32(i), x}) {
 				break
 			}
 		}
@@ -222,59 +237,48 @@ type answer uint8
 const (
 	nothing   answer = iota
 	yielded          // something was found
-	otherwise        // the alias is not spelled as patterns are, or is left to the file
+	otherwise        // there may be something at an earlier stage, or in the file
 )
 
 // searchCompiled yields what an automaton has for an alias. staged says that the alias is known to be spelled as patterns are, and that the
 // stages before this one had nothing for it.
 func (x *Index) searchCompiled(a *automaton, via Via, alias string, staged bool, yield func(Match) bool) answer {
-	var list [maxFound]found
-	lengths, n := a.candidates(alias), 1
-	switch {
-	case lengths == 0:
-		return nothing
-	case lengths&(lengths-1) == 0:
-		list[0] = a.hash(alias, lengths)
-	default:
-		n = a.find(alias, lengths, &list)
-	}
-	if n == 1 { // as on most buses
-		h := a.head(list[0], list[0].of(alias))
-		if h == nil {
-			return nothing
-		}
-		if !staged && !h.bus {
-			return otherwise
-		}
-		if h.count == 1 {
-			if h.tail > 0 {
-				rest := alias[h.length:]
-				if !staged && !asIs(rest) {
-					return otherwise
-				}
-				if h.tail != anyTail && !a.tails[h.tail].match(rest) {
-					return nothing
-				}
-			}
-			yield(a.matchOf(h.values, via, x))
-			return yielded
-		}
-	}
-	if n == 0 {
-		return nothing
-	}
-	if n > maxFound || !staged && !(hasBus(alias) && asIs(alias)) {
-		return otherwise
-	}
-	return x.searchBehind(a, via, alias, list[:n], yield)
+	p := probe{lengths: a.candidates(alias)}
+	first := a.next(alias, &p)
+	return x.searchBehind(a, via, alias, staged, first, a.next(alias, &p), &p, yield)
 }
 
-// searchBehind yields what is behind some heads. It is apart so that others need not clear the room for many matches.
+// searchBehind yields what is behind the heads that an alias has, of which two were found so far. It is apart so that others need not clear the
+// room for many matches.
 //
 //go:noinline
-func (x *Index) searchBehind(a *automaton, via Via, alias string, heads []found, yield func(Match) bool) answer {
+func (x *Index) searchBehind(a *automaton, via Via, alias string, staged bool, first, second *head, p *probe, yield func(Match) bool) answer {
+	if first == nil {
+		return nothing
+	}
+	if !staged {
+		if !first.bus && !hasBus(alias) {
+			return otherwise
+		}
+		if n := len(alias); n > 512 && !asIs(alias) {
+			return otherwise
+		} else if !asIs(alias) {
+			var buf []byte
+			if n <= 64 { // less room is sooner cleared
+				var b [64]byte
+				buf = b[:0]
+			} else {
+				var b [512]byte
+				buf = b[:0]
+			}
+			var ok bool
+			if alias, ok = withUnderscores(buf, alias); !ok {
+				return otherwise
+			}
+		}
+	}
 	s := search{automaton: a, key: alias}
-	if !s.run(heads) {
+	if !s.run(first, second, p) {
 		return otherwise
 	}
 	for _, v := range s.hitBuf[:s.count] {
@@ -290,7 +294,7 @@ func (x *Index) searchBehind(a *automaton, via Via, alias string, heads []found,
 
 func (a *automaton) matchOf(place uint32, via Via, x *Index) Match {
 	v := &a.values[place]
-	return Match{a.modules[v.module].name, via, x, v.offset}
+	return Match{a.modules[v.module].name, via, v.offset, x}
 }
 
 // searchFile is search in the file itself.
@@ -316,7 +320,7 @@ func (x *Index) searchFile(f *indexFile, via Via, alias string, yield func(Match
 				f.replace(tr, err)
 				return false
 			}
-			if !yield(Match{name, via, x, h.offset}) {
+			if !yield(Match{name, via, h.offset, x}) {
 				return true
 			}
 		}

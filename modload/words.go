@@ -47,6 +47,9 @@ func fold(x uint64) uint64 {
 	return x ^ between(x, '-', '-')&high>>7*('-'^'_')
 }
 
+// blur is a word in which a dash is as a _, for hashes: besides, every byte with bit 6 is as one that seldom stands in its place, as b is as 0.
+func blur(x uint64) uint64 { return x - x>>6&ones*('_'-'-') }
+
 // folded says whether s is text, of the same length, but for dashes.
 func folded(s, text string) bool {
 	n := len(s)
@@ -80,62 +83,66 @@ func zeros(x uint64) uint64 {
 	return (x - ones) &^ x & high
 }
 
-// find is strings.Index for texts of a few bytes, which are mostly near.
-func find(s, text string) int {
+// find returns where the first text lies in s, from a place on; -1 for nowhere. Texts are of a few bytes, and mostly near.
+func find(s string, from int, text string) int {
 	switch len(text) {
 	case 0:
-		return 0
-	case 1:
-		return findByte(s, text[0])
-	case 2:
-		return findTwo(s, text[0], text[1])
+		return from
+	case 1, 2:
+		return findField(s, from, text)
 	}
-	for from := 0; ; from++ {
-		i := findTwo(s[from:], text[0], text[1])
-		if i < 0 || len(s)-from-i < len(text) {
-			return -1
+	c, d := uint64(text[0])*ones, uint64(text[1])*ones
+	n := len(s)
+	last := n - len(text)
+	for i := from; i <= last; i += 8 {
+		var w, next uint64
+		switch {
+		case i+9 <= n:
+			w, next = word8(s, i), word8(s, i+1)
+		case n >= 8:
+			w = word8(s, n-8) >> (8 * uint(i+8-n) & 63)
+			next = w >> 8
+		default:
+			w = shortWord(s[i:])
+			next = w >> 8
 		}
-		if from += i; s[from+2:from+len(text)] == text[2:] {
-			return from
-		}
-	}
-}
-
-func findTwo(s string, c, d byte) int {
-	first, second := uint64(c)*ones, uint64(d)*ones
-	i := 0
-	for ; i+9 <= len(s); i += 8 {
-		for z := zeros(word8(s, i)^first) & zeros(word8(s, i+1)^second); z != 0; z &= z - 1 {
-			if at := i + bits.TrailingZeros64(z)/8; s[at] == c && s[at+1] == d {
+		for z := zeros(w^c) & zeros(next^d); z != 0; z &= z - 1 {
+			if at := i + bits.TrailingZeros64(z)/8; at <= last && s[at+len(text)-1] == text[len(text)-1] && s[at:at+len(text)] == text {
 				return at
 			}
-		}
-	}
-	for ; i+1 < len(s); i++ {
-		if s[i] == c && s[i+1] == d {
-			return i
 		}
 	}
 	return -1
 }
 
-func findByte(s string, c byte) int {
-	i := 0
-	for ; i+8 <= len(s) && i < 32; i += 8 {
-		if z := zeros(word8(s, i) ^ uint64(c)*ones); z != 0 {
-			return i + bits.TrailingZeros64(z)/8
+// findField is find for the names of most fields, a byte or two, of which the first seldom stands elsewhere.
+func findField(s string, from int, text string) int {
+	c, n := uint64(text[0])*ones, len(s)
+	for i := from; i < n; i += 8 {
+		var w uint64
+		switch {
+		case i+8 <= n:
+			w = word8(s, i)
+		case n >= 8:
+			w = word8(s, n-8) >> (8 * uint(i+8-n) & 63)
+		default:
+			w = shortWord(s[i:])
 		}
-	}
-	if len(s)-i > 16 {
-		j := strings.IndexByte(s[i:], c)
-		if j < 0 {
-			return -1
+		for z := zeros(w ^ c); z != 0; z &= z - 1 {
+			at := i + bits.TrailingZeros64(z)/8
+			if at+len(text) > n {
+				return -1
+			}
+			if s[at] == text[0] && s[at+len(text)-1] == text[len(text)-1] {
+				return at
+			}
 		}
-		return i + j
-	}
-	for ; i < len(s); i++ {
-		if s[i] == c {
-			return i
+		if i-from >= 24 && n-i > 32 { // it is not near
+			j := strings.IndexByte(s[i+8:], text[0])
+			if j < 0 {
+				return -1
+			}
+			i += j
 		}
 	}
 	return -1
