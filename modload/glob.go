@@ -1,6 +1,7 @@
 package modload
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"unsafe"
@@ -84,13 +85,13 @@ func asIs(s string) bool {
 	if len(s) < 8 {
 		return oddBytes(shortWord(s))&high == 0
 	}
-	end := len(s) - 8
-	for i := 0; i < end; i += 8 {
-		if oddBytes(word8(s, i))&high != 0 {
+	end, i := len(s)-8, 0
+	for ; i < end-8; i += 16 {
+		if (oddBytes(word8(s, i))|oddBytes(word8(s, i+8)))&high != 0 {
 			return false
 		}
 	}
-	return oddBytes(word8(s, end))&high == 0
+	return (i >= end || oddBytes(word8(s, i))&high == 0) && oddBytes(word8(s, end))&high == 0
 }
 
 // hasBus says whether a key begins as those of a bus do: there is a colon among the first sixteen bytes, and it is no symbol's. Of a key that
@@ -114,13 +115,26 @@ func withUnderscores(buf []byte, s string) (string, bool) {
 		i = min(i, n-8)
 		x := word8(s, i)
 		others |= x | between(x, '[', ']')
-		binary.LittleEndian.PutUint64(buf[i:], x^(between(x, '-', '-')&high>>7)*('-'^'_'))
+		if n <= 64 {
+			binary.LittleEndian.PutUint64(buf[i:], x^(between(x, '-', '-')&high>>7)*('-'^'_'))
+		}
 		if i == n-8 {
 			break
 		}
 	}
 	if others&high != 0 {
 		return underscoresOutside(buf[:0], s)
+	}
+	if n > 64 { // of so many bytes few are dashes
+		copy(buf, s)
+		for at := 0; ; at++ {
+			dash := bytes.IndexByte(buf[at:], '-')
+			if dash < 0 {
+				break
+			}
+			at += dash
+			buf[at] = '_'
+		}
 	}
 	return unsafe.String(unsafe.SliceData(buf), n), true
 }
