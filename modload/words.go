@@ -106,7 +106,7 @@ func find(s string, from int, text string) int {
 			w = shortWord(s[i:])
 			next = w >> 8
 		}
-		for z := zeros(w^c) & zeros(next^d); z != 0; z &= z - 1 {
+		for z := zeros((w ^ c) | (next ^ d)); z != 0; z &= z - 1 {
 			if at := i + bits.TrailingZeros64(z)/8; at <= last && s[at+len(text)-1] == text[len(text)-1] && s[at:at+len(text)] == text {
 				return at
 			}
