@@ -98,6 +98,25 @@ func TestWildcardsMatchAsTheyAreWalked(t *testing.T) {
 	}
 }
 
+// The parts of a tail are looked for behind numbers first, and found where they are all the same.
+func TestTailIsFoundBesideNumbers(t *testing.T) {
+	tr := buildTrie(t, "d:a*b*c* open", "e:a*b*c shut")
+	for key, want := range map[string]string{
+		"d:a12345678b12c1234": "open",
+		"d:a1b2c":             "open",
+		"d:a1b2c3456b":        "open", // a b where eight digits end, with the only c before it
+		"d:a1c2b3456b":        "",
+		"d:abc":               "open",
+		"e:a12345678b12c":     "shut",
+		"e:a1b2345678bc":      "shut",
+		"e:a1b2c3456b":        "",
+	} {
+		if got := strings.Join(searchAll(t, tr, key), " "); got != want {
+			t.Errorf("%q gives %q, want %q", key, got, want)
+		}
+	}
+}
+
 // A set of more bytes than anybody writes matches nothing, and what else the index holds is found.
 func TestSetTooLong(t *testing.T) {
 	tr := buildTrie(t, "a["+strings.Repeat("b", maxSet)+"]c long", "a[b]c set", "ab* star")
