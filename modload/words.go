@@ -95,6 +95,11 @@ func find(s string, from int, text string) int {
 	n := len(s)
 	last := n - len(text)
 	for i := from; i <= last; i += 8 {
+		for ; i+64 <= n; i += 16 { // most of a long key is none of it
+			if zeros((word8(s, i)^c)|(word8(s, i+1)^d))|zeros((word8(s, i+8)^c)|(word8(s, i+9)^d)) != 0 {
+				break
+			}
+		}
 		var w, next uint64
 		switch {
 		case i+9 <= n:
