@@ -341,3 +341,26 @@ func setsClose(pattern string) bool {
 		pattern = rest[end:]
 	}
 }
+
+// Texts are found where package strings finds them, at every length that has a way of its own.
+func TestFind(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 200_000 {
+		key, text := make([]byte, r.IntN(150)), make([]byte, 1+r.IntN(5))
+		rare := 2 + r.IntN(12) // letters, so that texts are near, far, or not there
+		for i := range key {
+			key[i] = byte('a' + r.IntN(rare))
+		}
+		for i := range text {
+			text[i] = byte('a' + r.IntN(rare))
+		}
+		from := r.IntN(len(key) + 1)
+		want := strings.Index(string(key[from:]), string(text))
+		if want >= 0 {
+			want += from
+		}
+		if got := find(string(key), from, string(text)); got != want {
+			t.Fatalf("find(%q, %d, %q) = %d, want %d", key, from, text, got, want)
+		}
+	}
+}
