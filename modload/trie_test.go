@@ -327,6 +327,26 @@ func TestCompiledIndexAllocatesNothing(t *testing.T) {
 	}
 }
 
+// The hot path by itself: a key's one head, several heads, a long key that is rewritten, and one that nobody knows.
+func BenchmarkMatch(b *testing.B) {
+	x := compiledIndex(b, buildTrie(b, "pci:v00008086d00001572sv*sd*bc*sc*i* i40e", "usb:v046Dp*d*dc*dsc*dp*ic03isc*ip*in* logitech",
+		"usb:v046DpC52Bd*dc*dsc*dp*ic03isc01ip02in* receiver", "usb:v*p*d*dc*dsc*dp*ic03isc*ip*in* usbhid", "input:b*v*p*e*_e*1,*k*r*a*m*l*s*f*w* evdev"))
+	for name, alias := range map[string]string{
+		"pci":     "pci:v00008086d00001572sv00008086sd00000001bc02sc00i00",
+		"usb":     "usb:v046DpC52Bd1201dc00dsc00dp00ic03isc01ip02in00",
+		"input":   "input:b0003v046DpC52Be0111-e0,1,2,4,k71,72,73," + strings.Repeat("74,", 60) + "ram4,lsfw",
+		"unknown": "pci:v00008086d00001573sv00008086sd00000001bc02sc00i00",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				for range x.Match(alias) {
+				}
+			}
+		})
+	}
+}
+
 // setsClose says whether every set in a pattern has its end: what fnmatch makes of others is no alias's business.
 func setsClose(pattern string) bool {
 	for {
